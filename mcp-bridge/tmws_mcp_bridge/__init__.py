@@ -1,0 +1,1 @@
+"""The MCP bridge: tool calls become gateway requests."""

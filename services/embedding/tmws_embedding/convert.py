@@ -1,0 +1,102 @@
+"""Make the ONNX file of a built-in model from the weights in its package, ahead of time or at the first start.
+
+    python -m tmws_embedding.convert --data-dir .tmws
+
+Run as a program of its own: only here are `onnx` and `safetensors` loaded.
+"""
+
+# safetensors leaves its functions untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from onnx.onnx_ml_pb2 import ModelProto
+from safetensors import SafetensorError, safe_open
+
+from tmws_embedding.artifacts import (
+    BUILT_IN,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    ModelUnavailable,
+    built_in,
+    is_complete,
+    publish,
+)
+from tmws_embedding.graph import BertGraph, BertShape
+
+
+def convert_model(model: str, precision: str, data_dir: Path) -> Path:
+    """Convert a built-in model unless that is done already; return the folder with its files.
+
+    Raises:
+        ModelUnavailable: its package is not installed or damaged.
+        OSError: the folder cannot be written.
+    """
+    folder = built_in(model, precision, data_dir).folder
+    if is_complete(folder):
+        return folder
+    source = weights_folder(model)
+    with publish(folder) as scratch:
+        (scratch / MODEL_FILE).write_bytes(build_graph(source, is_int8=precision == "int8").SerializeToString())
+        shutil.copyfile(source / TOKENIZER_FILE, scratch / TOKENIZER_FILE)
+    return folder
+
+
+def weights_folder(model: str) -> Path:
+    """Return the folder with the checkpoint of a built-in model.
+
+    Raises:
+        ModelUnavailable: its package is not installed.
+    """
+    # Found, not imported: the package's own code wants torch.
+    package = BUILT_IN[model]
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelUnavailable(f"the package {package.replace('_', '-')} with the weights of {model} is not installed")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def build_graph(source: Path, *, is_int8: bool) -> ModelProto:
+    """Return the model made of the checkpoint in `source`.
+
+    Raises:
+        ModelUnavailable: the checkpoint is damaged.
+    """
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    shape = BertShape(
+        hidden_size=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        epsilon=config["layer_norm_eps"],
+    )
+    try:
+        with safe_open(source / "model.safetensors", "numpy") as tensors:
+            return BertGraph(shape, tensors.get_tensor, is_int8=is_int8).build()
+    except SafetensorError as error:
+        raise ModelUnavailable(f"the weights in {source} are damaged: {error}") from error
+
+
+def main() -> None:
+    """Convert as the arguments say; exits 1 with one line when that is not possible."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="all-MiniLM-L6-v2", choices=sorted(BUILT_IN))
+    parser.add_argument("--precision", default="int8", choices=["int8", "fp32"])
+    parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("TMWS_DATA_DIR", ".tmws")))
+    arguments = parser.parse_args()
+    try:
+        folder = convert_model(arguments.model, arguments.precision, arguments.data_dir)
+    except (ModelUnavailable, OSError) as error:
+        sys.exit(str(error))
+    sys.stdout.write(f"{folder}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The task service's process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from tmws_shared.app import create_app, open_database, serve
+from tmws_shared.pagination import Cursors
+from tmws_task.models import SCHEMA
+from tmws_task.routes import router, stats_router
+from tmws_task.service import TaskService
+from tmws_task.settings import TaskSettings
+
+
+def build(settings: TaskSettings) -> FastAPI:
+    """Return the task service's app."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_database(settings, "tmws_task", SCHEMA) as database:
+            app.state.tasks = TaskService(database, Cursors(settings.secret_key.get_secret_value()))
+            app.state.check_database = database.check
+            yield
+
+    async def check_database() -> None:
+        await app.state.check_database()
+
+    app = create_app(
+        "task", settings, routers=[router, stats_router], lifespan=lifespan, checks={"database": check_database}
+    )
+    return app
+
+
+if __name__ == "__main__":
+    serve("task", TaskSettings, build)

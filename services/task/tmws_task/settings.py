@@ -1,0 +1,9 @@
+"""Settings of the task service; all of them are everybody's."""
+
+from __future__ import annotations
+
+from tmws_shared.settings import Settings
+
+
+class TaskSettings(Settings):
+    """What the task service is told by its environment."""

@@ -1,0 +1,1 @@
+"""Plumbing every TMWS process stands on; no domain word."""

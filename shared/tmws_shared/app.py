@@ -1,0 +1,198 @@
+"""What every process has in common: how an app is made and how it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tmws_contracts.common import FieldProblem, Problem
+from tmws_shared import telemetry
+from tmws_shared.auth import InternalTokens
+from tmws_shared.context import RequestContext, problem_response
+from tmws_shared.database import Database
+from tmws_shared.health import Check, health_routes
+from tmws_shared.migrations import migrate
+from tmws_shared.problems import (
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    ProblemError,
+    Unavailable,
+)
+from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError, Settings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+DRAIN_S = 20
+KEEP_ALIVE_S = 75
+DATABASE_RETRY_S = 0.25
+_PLACES = {"query": "?", "header": "@", "path": "#"}
+# pydantic tells parse errors together with the text that could not be parsed
+_PARSE_ERROR = re.compile(r"_(parsing|type|inconsistent|delta)$")
+_PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "model": Problem,
+        "description": "The caller has to change something",
+        "content": {"application/problem+json": {}},
+    },
+    "503": {
+        "model": Problem,
+        "description": "Try again later (Retry-After)",
+        "content": {"application/problem+json": {}},
+    },
+}
+
+
+def create_app(
+    name: str,
+    settings: Settings,
+    *,
+    routers: Sequence[APIRouter] = (),
+    lifespan: Lifespan | None = None,
+    checks: dict[str, Check] | None = None,
+) -> FastAPI:
+    """Return the app of a service: its routes behind the internal token, health, metrics, problem documents."""
+    app = FastAPI(
+        title=f"TMWS {name}",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=_PROBLEM_RESPONSES,
+        redirect_slashes=False,
+    )
+    tokens = InternalTokens(settings.secret_key.get_secret_value())
+    app.include_router(health_routes(checks or {}))
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_middleware(RequestContext, verify=lambda token: tokens.verify(token, name))
+    return app
+
+
+@asynccontextmanager
+async def open_database(
+    settings: Settings, package: str, schema: str, *, max_size: int = 10
+) -> AsyncGenerator[Database]:
+    """Wait for the database, bring the schema up to date and yield a pool; closed afterwards."""
+    url = settings.database_url.get_secret_value()
+    while True:
+        try:
+            await migrate(url, package, schema)
+            database = await Database.connect(url, name=package, max_size=max_size)
+            break
+        except Unavailable:
+            await asyncio.sleep(DATABASE_RETRY_S)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def serve(name: str, settings_type: type[SettingsType], build: Callable[[SettingsType], Any]) -> None:
+    """Read the settings, build the app and serve it until a signal; exits 78 when a setting is wrong."""
+    try:
+        settings = settings_type.from_environment()
+    except ConfigurationError as error:
+        sys.exit(refuse(error))
+    telemetry.set_up(name, settings.log_level)
+    if settings.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    try:
+        uvicorn.Server(server_config(build(settings), settings.listen)).run()
+    except ConfigurationError as error:
+        sys.exit(refuse(error))
+
+
+def refuse(error: ConfigurationError) -> int:
+    """Say every problem on stderr and return the exit code."""
+    sys.stderr.write("TMWS cannot start:\n" + "".join(f"  - {problem}\n" for problem in error.problems))
+    return EXIT_CONFIGURATION
+
+
+def server_config(app: Any, listen: str, **options: Any) -> uvicorn.Config:
+    """Return uvicorn's configuration for `unix:///path.sock` or `http://host:port`."""
+    parts = urlsplit(listen)
+    if parts.scheme == "unix":
+        Path(parts.path).unlink(missing_ok=True)
+        options["uds"] = parts.path
+    else:
+        options |= {"host": parts.hostname or "127.0.0.1", "port": parts.port or 8000}
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        ws="none",
+        **options,
+    )
+
+
+def _exit_with_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 -- registered for this type
+    return problem_response(error, request.url.path)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- registered for this type
+    problems = [explain(dict(item)) for item in error.errors()]
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        return problem_response(MalformedRequest("The body is not valid JSON.", errors=problems), request.url.path)
+    detail = "; ".join(f"{item.pointer or 'body'}: {item.detail}" for item in problems[:3])
+    return problem_response(InvalidRequest(detail, errors=problems), request.url.path)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this type
+    if error.status_code == 405:
+        return problem_response(MethodNotAllowed(headers=error.headers), request.url.path)
+    return problem_response(NotFound() if error.status_code == 404 else MalformedRequest(), request.url.path)
+
+
+def explain(error: dict[str, Any]) -> FieldProblem:
+    """Return pydantic's error as a field problem that does not repeat the rejected value."""
+    place, *path = error["loc"] or ("body",)
+    if error["type"] == "json_invalid":
+        return FieldProblem(pointer="", detail="must be valid JSON")
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    if _PARSE_ERROR.search(error["type"]):
+        detail = detail.partition(", ")[0]
+    if place in _PLACES:
+        return FieldProblem(pointer=_PLACES[place] + ".".join(map(str, path)), detail=detail)
+    return FieldProblem(pointer="".join(f"/{_escape(part)}" for part in path), detail=detail)
+
+
+def _escape(part: object) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+__all__ = ["create_app", "explain", "open_database", "refuse", "serve", "server_config"]

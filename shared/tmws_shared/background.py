@@ -1,0 +1,63 @@
+"""Workers: loops that run for as long as their process, each restarted when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+
+from tmws_shared.app import create_app
+from tmws_shared.health import Check
+from tmws_shared.problems import Unavailable
+from tmws_shared.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+Loop = Callable[[], Awaitable[None]]
+OpenLoops = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Loop]]]
+RESTART_S = 1.0
+
+
+def create_worker(
+    name: str, settings: Settings, open_loops: OpenLoops, checks: dict[str, Check] | None = None
+) -> FastAPI:
+    """Return an app with health and metrics only, that runs the loops `open_loops` yields by name."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_loops(app) as loops:
+            tasks = [
+                asyncio.create_task(keep_running(loop_name, loop), name=loop_name) for loop_name, loop in loops.items()
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    return create_app(name, settings, lifespan=lifespan, checks=checks)
+
+
+async def keep_running(name: str, loop: Loop) -> None:
+    """Run a loop until cancelled; a failure is logged and the loop starts again."""
+    while True:
+        try:
+            await loop()
+        except Unavailable as error:
+            _log.warning("%s waits: %s", name, error)
+        except Exception:  # noqa: BLE001 -- the job wrapper
+            _log.exception("%s failed and starts again", name)
+        else:
+            return
+        await asyncio.sleep(RESTART_S)
+
+
+async def every(period_s: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work` again and again, `period_s` seconds apart."""
+    while True:
+        await work()
+        await asyncio.sleep(period_s)

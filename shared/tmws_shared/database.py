@@ -1,0 +1,180 @@
+"""PostgreSQL through one asyncpg pool: named SQL and SQLModel expressions alike."""
+
+# asyncpg has no type stubs; this is its border file.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self, TypeAlias
+
+import asyncpg
+import orjson
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as _asyncpg_dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from tmws_shared.problems import Unavailable
+
+Row: TypeAlias = asyncpg.Record
+Query: TypeAlias = str | ClauseElement
+
+CONNECT_TIMEOUT_S = 5.0
+ACQUIRE_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 20.0
+_DIALECT = _asyncpg_dialect()
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+
+
+@contextmanager
+def unavailable_when_lost() -> Generator[None]:
+    """Turn a lost, refused or overloaded connection into a 503.
+
+    Raises:
+        Unavailable: the database cannot be reached now; nothing of the transaction is kept.
+    """
+    try:
+        yield
+    except _LOST as error:
+        raise Unavailable("The database is not available.") from error
+
+
+def compile_query(query: Query, args: tuple[Any, ...] = ()) -> tuple[str, tuple[Any, ...]]:
+    """Return the SQL text with `$n` parameters, and their values.
+
+    Values reach asyncpg as they are: its own codecs encode UUIDs, times and JSON.
+    """
+    if isinstance(query, str):
+        return query, args
+    compiled = query.compile(dialect=_DIALECT)
+    if not isinstance(compiled, SQLCompiler):
+        raise TypeError("only SQL expressions can be run")
+    return compiled.string, tuple(compiled.params[name] for name in compiled.positiontup or ())
+
+
+class Connection:
+    """One connection inside one transaction."""
+
+    def __init__(self, raw: asyncpg.pool.PoolConnectionProxy) -> None:
+        self.raw = raw
+
+    async def fetch(self, query: Query, *args: Any) -> list[Row]:
+        """Return all rows."""
+        sql, values = compile_query(query, args)
+        return await self.raw.fetch(sql, *values)
+
+    async def fetchrow(self, query: Query, *args: Any) -> Row | None:
+        """Return the first row, or None."""
+        sql, values = compile_query(query, args)
+        return await self.raw.fetchrow(sql, *values)
+
+    async def fetchval(self, query: Query, *args: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        sql, values = compile_query(query, args)
+        return await self.raw.fetchval(sql, *values)
+
+    async def execute(self, query: Query, *args: Any) -> int:
+        """Run the statement and return how many rows it touched."""
+        sql, values = compile_query(query, args)
+        tag = await self.raw.execute(sql, *values)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+
+class Database:
+    """A pool of connections to one service's schema."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str, max_size: int = 10) -> Self:
+        """Open a pool; `name` shows in pg_stat_activity.
+
+        Raises:
+            Unavailable: the server cannot be reached.
+        """
+        with unavailable_when_lost():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=max_size,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                max_inactive_connection_lifetime=60,
+                init=_use_json,
+                server_settings={"application_name": name, "jit": "off"},
+            )
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close the pool, at the latest after two seconds."""
+        try:
+            await asyncio.wait_for(self._pool.close(), 2)
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """Run a block in one READ COMMITTED transaction.
+
+        Raises:
+            Unavailable: the connection was lost; the caller may try again.
+        """
+        with unavailable_when_lost():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as raw, raw.transaction():
+                yield Connection(raw)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """Run a block on one connection, each statement a transaction of its own."""
+        with unavailable_when_lost():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as raw:
+                yield Connection(raw)
+
+    async def fetch(self, query: Query, *args: Any) -> list[Row]:
+        """Return all rows of a single statement."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: Query, *args: Any) -> Row | None:
+        """Return the first row of a single statement, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: Query, *args: Any) -> Any:
+        """Return the first value of a single statement, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchval(query, *args)
+
+    async def execute(self, query: Query, *args: Any) -> int:
+        """Run a single statement and return how many rows it touched."""
+        async with self.connection() as connection:
+            return await connection.execute(query, *args)
+
+    async def check(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        await self.fetchval("SELECT 1")
+
+
+async def _use_json(raw: asyncpg.Connection) -> None:
+    for name in ("json", "jsonb"):
+        await raw.set_type_codec(name, schema="pg_catalog", encoder=_dump_json, decoder=orjson.loads, format="text")
+
+
+def _dump_json(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,84 @@
+"""The doorbell: arq wakes workers early; Postgres alone knows what there is to do.
+
+arq is in maintenance only, so it stays behind these two methods. A lost ring costs a poll interval, never work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from arq import create_pool
+from arq.connections import ArqRedis, RedisSettings
+from arq.worker import Worker, func
+from redis.exceptions import RedisError
+
+_log = logging.getLogger(__name__)
+_RETRY_S = 1.0
+_JOB = "ring"
+
+
+def _settings(url: str) -> RedisSettings:
+    settings = RedisSettings.from_dsn(url)
+    settings.conn_timeout, settings.conn_retries = 1, 0
+    return settings
+
+
+def _dump(job: dict[str, Any]) -> bytes:
+    return orjson.dumps(job)
+
+
+class Doorbell:
+    """Rings for the workers of one queue, and hears it."""
+
+    def __init__(self, url: str, queue: str) -> None:
+        self._url = url
+        self._queue = f"tmws:bell:{queue}"
+        self._pool: ArqRedis | None = None
+
+    async def ring(self) -> None:
+        """Wake a worker; rings that nobody has heard yet count as one. Never fails."""
+        if not self._url:
+            return
+        try:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    _settings(self._url),
+                    job_serializer=_dump,
+                    job_deserializer=orjson.loads,
+                    default_queue_name=self._queue,
+                )
+            await self._pool.enqueue_job(_JOB, _job_id=self._queue)
+        except (RedisError, OSError, TimeoutError):
+            _log.debug("the doorbell did not ring; workers poll")
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` at every ring, until cancelled; comes back when Redis does."""
+        while self._url:
+            try:
+                await self._work(heard)
+            except (RedisError, OSError, TimeoutError):
+                _log.debug("the doorbell is out of reach")
+            await asyncio.sleep(_RETRY_S)
+
+    async def _work(self, heard: Callable[[], None]) -> None:
+        async def ring(ctx: dict[Any, Any]) -> None:
+            heard()
+
+        worker = Worker(
+            functions=[func(ring, name=_JOB, keep_result=0, max_tries=1)],
+            queue_name=self._queue, redis_settings=_settings(self._url), poll_delay=0.05, keep_result=0, max_tries=1,
+            handle_signals=False, job_serializer=_dump, job_deserializer=orjson.loads, health_check_interval=3600,
+        )  # fmt: skip
+        try:
+            await worker.async_run()
+        finally:
+            await worker.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            await self._pool.aclose()
