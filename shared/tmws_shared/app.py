@@ -67,7 +67,10 @@ def create_app(
     lifespan: Lifespan | None = None,
     checks: dict[str, Check] | None = None,
 ) -> FastAPI:
-    """Return the app of a service: its routes behind the internal token, health, metrics, problem documents."""
+    """Return the app of a service: its routes behind the internal token, health, metrics, problem documents.
+
+    What the app needs to be ready is in `app.state.checks`; the lifespan may add to it.
+    """
     app = FastAPI(
         title=f"TMWS {name}",
         lifespan=lifespan,
@@ -76,8 +79,9 @@ def create_app(
         responses=_PROBLEM_RESPONSES,
         redirect_slashes=False,
     )
+    app.state.checks = dict(checks or {})
     tokens = InternalTokens(settings.secret_key.get_secret_value())
-    app.include_router(health_routes(checks or {}))
+    app.include_router(health_routes())
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(ProblemError, _on_problem)

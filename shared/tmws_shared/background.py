@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from tmws_shared.app import create_app
-from tmws_shared.health import Check
 from tmws_shared.problems import Unavailable
 from tmws_shared.settings import Settings
 
@@ -21,9 +20,7 @@ OpenLoops = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Loop]]]
 RESTART_S = 1.0
 
 
-def create_worker(
-    name: str, settings: Settings, open_loops: OpenLoops, checks: dict[str, Check] | None = None
-) -> FastAPI:
+def create_worker(name: str, settings: Settings, open_loops: OpenLoops) -> FastAPI:
     """Return an app with health and metrics only, that runs the loops `open_loops` yields by name."""
 
     @asynccontextmanager
@@ -39,7 +36,7 @@ def create_worker(
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    return create_app(name, settings, lifespan=lifespan, checks=checks)
+    return create_app(name, settings, lifespan=lifespan)
 
 
 async def keep_running(name: str, loop: Loop) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from tmws_shared.problems import ProblemError, Unavailable
@@ -16,8 +16,8 @@ CHECK_TIMEOUT_S = 2.0
 PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
 
-def health_routes(checks: dict[str, Check]) -> APIRouter:
-    """Return the routes `/livez`, `/readyz` (every check passes) and `/metrics`."""
+def health_routes() -> APIRouter:
+    """Return the routes `/livez`, `/readyz` (every check of `app.state.checks` passes) and `/metrics`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/livez")
@@ -25,7 +25,8 @@ def health_routes(checks: dict[str, Check]) -> APIRouter:
         return {"status": "alive"}
 
     @router.get("/readyz")
-    async def readyz() -> dict[str, str]:
+    async def readyz(request: Request) -> dict[str, str]:
+        checks: dict[str, Check] = request.app.state.checks
         failed = [
             name
             for name, is_well in zip(checks, await asyncio.gather(*map(_passes, checks.values())), strict=True)

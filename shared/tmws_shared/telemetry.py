@@ -75,7 +75,7 @@ def set_up(service: str, level: str) -> None:
     handler.setFormatter(JsonLines(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     provider = TracerProvider(resource=Resource.create({"service.name": f"tmws-{service}"}))
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         _export(provider)

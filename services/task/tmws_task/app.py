@@ -22,16 +22,10 @@ def build(settings: TaskSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with open_database(settings, "tmws_task", SCHEMA) as database:
             app.state.tasks = TaskService(database, Cursors(settings.secret_key.get_secret_value()))
-            app.state.check_database = database.check
+            app.state.checks["database"] = database.check
             yield
 
-    async def check_database() -> None:
-        await app.state.check_database()
-
-    app = create_app(
-        "task", settings, routers=[router, stats_router], lifespan=lifespan, checks={"database": check_database}
-    )
-    return app
+    return create_app("task", settings, routers=[router, stats_router], lifespan=lifespan)
 
 
 if __name__ == "__main__":

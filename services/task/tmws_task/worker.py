@@ -27,7 +27,7 @@ def build(settings: TaskSettings) -> FastAPI:
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
         redis_url = settings.redis_url.get_secret_value()
         async with open_database(settings, "tmws_task", SCHEMA, max_size=3) as database:
-            app.state.check_database = database.check
+            app.state.checks["database"] = database.check
             loops: dict[str, Loop] = {
                 "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database))
             }
@@ -38,11 +38,7 @@ def build(settings: TaskSettings) -> FastAPI:
             yield loops | {"relay events": relay.run, "hear the bell": lambda: bell.listen(relay.wake)}
             await asyncio.gather(relay.close(), bell.close())
 
-    async def check_database() -> None:
-        await app.state.check_database()
-
-    app = create_worker("task-worker", settings, open_loops, {"database": check_database})
-    return app
+    return create_worker("task-worker", settings, open_loops)
 
 
 if __name__ == "__main__":

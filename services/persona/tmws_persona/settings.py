@@ -1,0 +1,9 @@
+"""Settings of the persona service; all of them are everybody's."""
+
+from __future__ import annotations
+
+from tmws_shared.settings import Settings
+
+
+class PersonaSettings(Settings):
+    """What the persona service is told by its environment."""
