@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from cachetools import TTLCache
 from fastapi import Request
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
+from pydantic import BaseModel, ConfigDict
 
 from tmws_contracts.scopes import SCOPES
 from tmws_shared.keys import derive_key
@@ -44,6 +44,19 @@ class Principal:
         """
         if scope not in self.scopes:
             raise Forbidden(f"This needs the scope {scope}.", error="insufficient_scope", scope=scope)
+
+
+class _Claims(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    iss: str
+    aud: str
+    sub: str
+    ns: str
+    scopes: list[str]
+    exp: int
+    persona: str | None = None
+    kid: str | None = None
 
 
 class InternalTokens:
@@ -85,26 +98,15 @@ class InternalTokens:
             Unauthenticated: the token is not one of ours for `audience`, or has expired.
         """
         claims = self._claims(token, audience)
-        current = time.time()
-        if (
-            claims.get("iss") != ISSUER
-            or claims.get("aud") != audience
-            or float(claims.get("exp", 0)) < current - LEEWAY_S
-        ):
+        if claims.iss != ISSUER or claims.aud != audience or claims.exp < time.time() - LEEWAY_S:
             raise Unauthenticated("The internal token has expired or is for another service.")
-        return Principal(
-            subject=str(claims["sub"]),
-            namespace=str(claims["ns"]),
-            scopes=frozenset(claims["scopes"]),
-            persona=claims.get("persona"),
-            key_id=claims.get("kid"),
-        )
+        return Principal(claims.sub, claims.ns, frozenset(claims.scopes), claims.persona, claims.kid)
 
-    def _claims(self, token: str, audience: str) -> dict[str, Any]:
+    def _claims(self, token: str, audience: str) -> _Claims:
         if not token or len(token) > MAX_TOKEN_BYTES:
             raise Unauthenticated("An internal token is needed.")
         try:
-            return jwt.decode(token, self._key(audience), algorithms=["HS256"]).claims
+            return _Claims.model_validate(jwt.decode(token, self._key(audience), algorithms=["HS256"]).claims)
         # A validly signed payload nested 20,000 deep makes the JSON reader recurse.
         except (JoseError, ValueError, RecursionError) as error:
             raise Unauthenticated("The internal token is not valid.") from error

@@ -87,7 +87,7 @@ class Conditions:
     def add(self, fragment: str, *value: Any) -> None:
         """Add a condition; `{}` in it stands for the value."""
         self.values += value
-        self._fragments.append(fragment.format(f"${len(self.values)}"))
+        self._fragments.append(fragment.replace("{}", f"${len(self.values)}"))
 
     def add_given(self, fragment: str, value: Any) -> None:
         """Add a condition when its value is not None."""

@@ -1,0 +1,21 @@
+"""The task service on a fresh database for each test module."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from support.postgres import DatabaseUrls, PostgresForTests
+from support.service import ServiceUnderTest, running, settings_for
+from tmws_task.app import build
+from tmws_task.settings import TaskSettings
+
+
+@pytest.fixture(scope="module")
+def database(postgres: PostgresForTests) -> DatabaseUrls:
+    return postgres.create_database()
+
+
+@pytest.fixture
+async def task(database: DatabaseUrls) -> AsyncGenerator[ServiceUnderTest]:
+    async with running(build(settings_for(TaskSettings, "task", database)), "task") as service:
+        yield service

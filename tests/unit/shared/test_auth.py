@@ -1,0 +1,102 @@
+"""Internal tokens: who may be believed."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from tmws_shared.auth import ISSUER, InternalTokens, NeedsScope, Principal, bearer
+from tmws_shared.keys import derive_key
+from tmws_shared.problems import Forbidden, Unauthenticated
+
+SECRET = "a secret for unit tests that is long enough"
+ALICE = Principal("alice", "team-a", frozenset({"task:read"}), persona="athena", key_id="k1")
+
+
+@pytest.fixture
+def tokens() -> InternalTokens:
+    return InternalTokens(SECRET)
+
+
+def forge(claims: dict[str, Any], *, key: bytes | None = None, header: dict[str, Any] | None = None) -> str:
+    signing_key = OctKey.import_key(key or derive_key(SECRET, "internal token for task"))
+    good = {"iss": ISSUER, "aud": "task", "sub": "x", "ns": "default", "scopes": [], "exp": int(time.time()) + 60}
+    return jwt.encode(header or {"alg": "HS256"}, {**good, **claims}, signing_key, algorithms=["HS256"])
+
+
+def test_token_carries_the_principal(tokens: InternalTokens) -> None:
+    assert tokens.verify(tokens.mint(ALICE, "task"), "task") == ALICE
+
+
+def test_token_for_one_service_is_worthless_at_another(tokens: InternalTokens) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.verify(tokens.mint(ALICE, "task"), "memory")
+
+
+def test_token_of_another_installation_is_refused(tokens: InternalTokens) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.verify(InternalTokens("another secret, also long enough to be one").mint(ALICE, "task"), "task")
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": int(time.time()) - 60}, {"exp": 0}, {"iss": "someone"}, {"aud": "memory"}, {"aud": None}]
+)
+def test_token_with_a_wrong_claim_is_refused(tokens: InternalTokens, claims: dict[str, Any]) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.verify(forge(claims), "task")
+
+
+@pytest.mark.parametrize("missing", ["exp", "sub", "ns", "scopes", "iss", "aud"])
+def test_token_without_a_claim_is_refused(tokens: InternalTokens, missing: str) -> None:
+    claims = {"iss": ISSUER, "aud": "task", "sub": "x", "ns": "n", "scopes": [], "exp": int(time.time()) + 60}
+    del claims[missing]
+    key = OctKey.import_key(derive_key(SECRET, "internal token for task"))
+    with pytest.raises(Unauthenticated):
+        tokens.verify(jwt.encode({"alg": "HS256"}, claims, key, algorithms=["HS256"]), "task")
+
+
+@pytest.mark.parametrize("claims", [{"exp": "soon"}, {"exp": True}, {"scopes": "task:read"}, {"sub": {"a": 1}}])
+def test_token_with_a_claim_of_the_wrong_type_is_refused(tokens: InternalTokens, claims: dict[str, Any]) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.verify(forge(claims), "task")
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30.", "x" * 9000])
+def test_garbage_is_refused(tokens: InternalTokens, token: str) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token, "task")
+
+
+def test_unsigned_token_is_refused(tokens: InternalTokens) -> None:
+    good = tokens.mint(ALICE, "task")
+    _, payload, _ = good.split(".")
+    with pytest.raises(Unauthenticated):
+        tokens.verify(f"eyJhbGciOiJub25lIn0.{payload}.", "task")
+
+
+def test_deeply_nested_signed_payload_is_refused(tokens: InternalTokens) -> None:
+    deep: Any = 0
+    for _ in range(500):
+        deep = [deep]
+    with pytest.raises(Unauthenticated):
+        tokens.verify(forge({"exp": 0, "deep": json.loads(json.dumps(deep))}), "task")
+
+
+def test_missing_scope_is_forbidden() -> None:
+    with pytest.raises(Forbidden, match="task:write"):
+        ALICE.allow("task:write")
+
+
+def test_unknown_scope_cannot_be_declared() -> None:
+    with pytest.raises(ValueError, match="is not a scope"):
+        NeedsScope("task:own")
+
+
+@pytest.mark.parametrize(
+    ("header", "token"), [("Bearer abc", "abc"), ("bearer abc", "abc"), ("Basic abc", ""), ("abc", ""), ("", "")]
+)
+def test_bearer_scheme_is_case_insensitive(header: str, token: str) -> None:
+    assert bearer(header) == token
