@@ -10,12 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from tmws_contracts.common import Line, Metadata, UtcTime
 
 METADATA = TypeAdapter(Metadata)
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
-    max_leaves=10,
-)  # fmt: skip
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | FLOATS | TEXT
+FLAT = st.lists(SCALARS, max_size=3) | st.dictionaries(TEXT, SCALARS, max_size=3)
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -25,18 +23,16 @@ def nested(depth: int) -> dict[str, Any]:
     return value
 
 
-@given(st.dictionaries(st.sampled_from("xyz"), JSON_VALUES, max_size=3).filter(lambda value: len(str(value)) < 2000))
+@given(st.dictionaries(TEXT, SCALARS | FLAT, max_size=5))
 def test_ordinary_json_is_taken_as_it_is(value: dict[str, Any]) -> None:
-    try:
-        assert METADATA.validate_python(value) == value
-    except ValidationError as error:
-        assert "nested deeper" in str(error)
+    assert METADATA.validate_python(value) == value
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        {"a": "\0"}, {"\0": 1}, {"a": "\ud800"}, {"a": float("nan")}, {"a": float("inf")}, {"a": 2**63}, {"a": [["\0"]]},
+        {"a": "\0"}, {"\0": 1}, {"a": "\ud800"}, {"a": float("nan")}, {"a": float("inf")}, {"a": 2**63},
+        {"a": [["\0"]]},
         {str(n): n for n in range(257)}, {"a": "x" * 65_536}, {"a": ["x" * 1000] * 66}, nested(9),
     ],
 )  # fmt: skip
