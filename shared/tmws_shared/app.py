@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -84,11 +85,16 @@ def create_app(
     app.include_router(health_routes())
     for router in routers:
         app.include_router(router)
+    answer_with_problems(app)
+    app.add_middleware(RequestContext, verify=lambda token: tokens.verify(token, name))
+    return app
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make problem documents of everything that can be wrong with a request."""
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_middleware(RequestContext, verify=lambda token: tokens.verify(token, name))
-    return app
 
 
 @asynccontextmanager
@@ -110,8 +116,11 @@ async def open_database(
         await database.close()
 
 
-def serve(name: str, settings_type: type[SettingsType], build: Callable[[SettingsType], Any]) -> None:
-    """Read the settings, build the app and serve it until a signal; exits 78 when a setting is wrong."""
+def serve(name: str, settings_type: type[SettingsType], build: Callable[[SettingsType], Any], **options: Any) -> None:
+    """Read the settings, build the app and serve it until a signal; exits 78 when a setting is wrong.
+
+    `options` are uvicorn's.
+    """
     try:
         settings = settings_type.from_environment()
     except ConfigurationError as error:
@@ -119,10 +128,21 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
     telemetry.set_up(name, settings.log_level)
     if settings.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    # uvicorn raises the signal again once it has drained; a stop that was asked for is a success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
     try:
-        uvicorn.Server(server_config(build(settings), settings.listen)).run()
+        _Server(server_config(build(settings), settings.listen, **options)).run()
     except ConfigurationError as error:
         sys.exit(refuse(error))
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on a signal; before the start is through there is nothing to drain, only a database to wait for."""
+        if not self.started:
+            os._exit(0)
+        super().handle_exit(sig, frame)
 
 
 def refuse(error: ConfigurationError) -> int:
@@ -139,9 +159,9 @@ def server_config(app: Any, listen: str, **options: Any) -> uvicorn.Config:
         options["uds"] = parts.path
     else:
         options |= {"host": parts.hostname or "127.0.0.1", "port": parts.port or 8000}
+    options.setdefault("http", "httptools")
     return uvicorn.Config(
         app,
-        http="httptools",
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -153,6 +173,10 @@ def server_config(app: Any, listen: str, **options: Any) -> uvicorn.Config:
         ws="none",
         **options,
     )
+
+
+def _exit(number: int, frame: object) -> None:
+    sys.exit(0)
 
 
 def _exit_with_stdin() -> None:
@@ -199,4 +223,4 @@ def _escape(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
-__all__ = ["create_app", "explain", "open_database", "refuse", "serve", "server_config"]
+__all__ = ["answer_with_problems", "create_app", "explain", "open_database", "refuse", "serve", "server_config"]
