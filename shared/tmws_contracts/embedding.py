@@ -42,7 +42,8 @@ class EmbeddingRequest(Wire):
 
     texts: Annotated[list[EmbeddableText], Field(min_length=1, max_length=MAX_TEXTS)]
     cache: bool = Field(
-        True, description="false: the vectors are neither looked up nor kept, for text that must be erasable at once"
+        default=True,
+        description="false: the vectors are neither looked up nor kept, for text that must be erasable at once",
     )
 
 

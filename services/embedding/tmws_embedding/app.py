@@ -14,7 +14,7 @@ from tmws_embedding.cache import VectorCache
 from tmws_embedding.model import Embedder
 from tmws_embedding.routes import router
 from tmws_embedding.service import EmbeddingService
-from tmws_embedding.settings import EmbeddingSettings
+from tmws_embedding.settings import EmbeddingSettings, usable_cores
 from tmws_shared.app import create_app, serve
 from tmws_shared.redis import OptionalRedis
 from tmws_shared.settings import ConfigurationError
@@ -43,7 +43,8 @@ def build(settings: EmbeddingSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         redis = OptionalRedis.at(settings.redis_url.get_secret_value())
-        batcher = Batcher(embedder, settings.embedding_threads, settings.embedding_queue_texts)
+        threads = settings.embedding_threads or usable_cores()
+        batcher = Batcher(embedder, threads, settings.embedding_queue_texts)
         cache = VectorCache(redis, embedder.artifact, embedder.dimension, settings.embedding_cache_seconds)
         app.state.service = EmbeddingService(embedder.artifact, embedder.dimension, batcher, cache)
         yield

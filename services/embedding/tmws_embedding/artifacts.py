@@ -124,7 +124,7 @@ def publish(target: Path) -> Generator[Path]:
     scratch.mkdir()
     try:
         yield scratch
-        _sync(scratch)
+        _seal(scratch)
         _rename(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -140,8 +140,10 @@ def _rename(scratch: Path, target: Path) -> None:
             raise
 
 
-def _sync(folder: Path) -> None:
+def _seal(folder: Path) -> None:
     for path in folder.iterdir():
+        # onnx makes external data private; a model converted by root must be readable for the service's user.
+        path.chmod(0o644)
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 

@@ -18,7 +18,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from onnx.onnx_ml_pb2 import ModelProto
+import onnx
 from safetensors import SafetensorError, safe_open
 
 from tmws_embedding.artifacts import (
@@ -31,6 +31,10 @@ from tmws_embedding.artifacts import (
     publish,
 )
 from tmws_embedding.graph import BertGraph, BertShape
+
+WORDS_FILE = "words.bin"
+# Larger than any other matrix of the built-in model, smaller than its table of words.
+WORDS_MIN_BYTES = 16 * 1024 * 1024
 
 
 def convert_model(model: str, precision: str, data_dir: Path) -> Path:
@@ -45,7 +49,7 @@ def convert_model(model: str, precision: str, data_dir: Path) -> Path:
         return folder
     source = weights_folder(model)
     with publish(folder) as scratch:
-        (scratch / MODEL_FILE).write_bytes(build_graph(source, is_int8=precision == "int8").SerializeToString())
+        save_model(build_graph(source, is_int8=precision == "int8"), scratch)
         shutil.copyfile(source / TOKENIZER_FILE, scratch / TOKENIZER_FILE)
     return folder
 
@@ -64,7 +68,7 @@ def weights_folder(model: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def build_graph(source: Path, *, is_int8: bool) -> ModelProto:
+def build_graph(source: Path, *, is_int8: bool) -> onnx.ModelProto:
     """Return the model made of the checkpoint in `source`.
 
     Raises:
@@ -82,6 +86,20 @@ def build_graph(source: Path, *, is_int8: bool) -> ModelProto:
             return BertGraph(shape, tensors.get_tensor, is_int8=is_int8).build()
     except SafetensorError as error:
         raise ModelUnavailable(f"the weights in {source} are damaged: {error}") from error
+
+
+def save_model(graph: onnx.ModelProto, folder: Path) -> None:
+    """Write the model with its table of word vectors in a file of its own.
+
+    ONNX Runtime maps that file: its pages can be given back at any time, and processes share them.
+    """
+    onnx.save_model(
+        graph,
+        folder / MODEL_FILE,
+        save_as_external_data=True,
+        location=WORDS_FILE,
+        size_threshold=WORDS_MIN_BYTES,
+    )
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def load_session(path: Path) -> ort.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if needs_wide_products():
+    if needs_wide_products(platform.machine(), cpu_features()):
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -124,17 +124,20 @@ def load_session(path: Path) -> ort.InferenceSession:
         raise ModelUnavailable(f"{path} cannot be loaded ({error}); if TMWS made it, delete its folder") from error
 
 
-def needs_wide_products(machine: str | None = None, cpu_features: Path = CPU_FEATURES) -> bool:
+def needs_wide_products(machine: str, features: frozenset[str]) -> bool:
     """Whether 8-bit products must be kept from overflowing on this processor.
 
     x86 without VNNI adds pairs of uint8 x int8 products in saturating 16 bits (VPMADDUBSW), and 255 * 127 * 2 does
     not fit. ONNX Runtime can use its uint8 x uint8 kernels instead: the same vectors to the last bit, about a third
     slower. Seven-bit weights would avoid it too, at the price of accuracy on every processor.
     """
-    if (machine or platform.machine()).lower() not in {"x86_64", "amd64"}:
-        return False
+    is_x86 = machine.lower() in {"x86_64", "amd64"}
+    return is_x86 and not features & {"avx512_vnni", "avx_vnni"}
+
+
+def cpu_features() -> frozenset[str]:
+    """Return the words of /proc/cpuinfo, its flags among them; none where there is no such file."""
     try:
-        features = set(cpu_features.read_text(encoding="ascii", errors="replace").split())
+        return frozenset(CPU_FEATURES.read_text(encoding="ascii", errors="replace").split())
     except OSError:
-        return True
-    return not features & {"avx512_vnni", "avx_vnni"}
+        return frozenset()

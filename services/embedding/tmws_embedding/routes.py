@@ -48,6 +48,7 @@ async def embed(
     finally:
         work.cancel()
         gone.cancel()
+        await asyncio.wait({work, gone})
 
 
 @router.get("/stats", response_model=EmbeddingStats)

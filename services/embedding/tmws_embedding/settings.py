@@ -14,14 +14,21 @@ Precision = Literal["int8", "fp32"]
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
-def usable_cores(limit: Path = CGROUP_LIMIT) -> int:
-    """Return how many cores this process may use: its affinity, and a container's CPU limit rounded up."""
+def usable_cores() -> int:
+    """Return how many cores this process may use, a container's CPU limit counted."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = limit.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
+        return cores_within(CGROUP_LIMIT.read_text(encoding="ascii"), cores)
+    except OSError:
         return cores
-    return cores if quota == "max" else max(1, min(cores, -(-int(quota) // int(period))))
+
+
+def cores_within(limit: str, cores: int) -> int:
+    """Return how many of `cores` a cgroup's `cpu.max` (quota and period in microseconds) leaves, rounded up."""
+    quota, _, period = limit.strip().partition(" ")
+    if not (quota.isdigit() and period.isdigit()):
+        return cores
+    return max(1, min(cores, -(-int(quota) // int(period))))
 
 
 class EmbeddingSettings(Settings):
@@ -32,11 +39,9 @@ class EmbeddingSettings(Settings):
     )
     embedding_precision: Precision = Field("int8", description="arithmetic of the built-in model")
     vector_dimension: int = Field(384, ge=1, le=16_000, description="length of a vector; must be the model's")
-    embedding_threads: int = Field(
-        default_factory=usable_cores,
-        ge=1,
-        le=256,
-        description="texts embedded at the same time; by default one per core",
+    # No number by default: the generated page about settings must not depend on the machine.
+    embedding_threads: int | None = Field(
+        None, ge=1, le=256, description="texts embedded at the same time; empty: as many as there are usable cores"
     )
     embedding_queue_texts: int = Field(
         2048, ge=256, le=100_000, description="texts that may wait in each lane before requests get 503"
