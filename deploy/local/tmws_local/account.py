@@ -42,8 +42,7 @@ def postgres_account(cluster: Path) -> Account | None:
     account = _find(ACCOUNT_NAME) or _create(ACCOUNT_NAME) or _find("nobody")
     if account is None:
         raise StackError(
-            "PostgreSQL does not run as root and no other account could be made;"
-            " start TMWS as an ordinary user"
+            "PostgreSQL does not run as root and no other account could be made; start TMWS as an ordinary user"
         )
     return account
 
@@ -84,7 +83,7 @@ def _can_search(account: Account, folder: Path) -> bool:
 
 def _grant_search(account: Account, folder: Path) -> None:
     try:
-        os.setxattr(folder, _ACL, _pack({**_access_list(folder), (_USER, account.uid): _SEARCH}))
+        os.setxattr(folder, _ACL, pack_access_list({**_access_list(folder), (_USER, account.uid): _SEARCH}))
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in {errno.ENOTSUP, errno.EPERM}:
             raise
@@ -101,9 +100,10 @@ def _access_list(folder: Path) -> AccessList:
     return {(tag, owner): permission for tag, permission, owner in _ENTRY.iter_unpack(packed[_HEADER.size :])}
 
 
-def _pack(entries: AccessList) -> bytes:
+def pack_access_list(entries: AccessList) -> bytes:
+    """Return the list as Linux stores it, with a mask that lets each entry have what it says."""
     mask = 0
     for (tag, _), permission in entries.items():
-        mask |= permission if tag not in {_USER_OBJ, _OTHER} else 0
+        mask |= permission if tag not in {_USER_OBJ, _MASK, _OTHER} else 0
     ordered = sorted({**entries, (_MASK, _NO_ID): mask}.items())
     return _HEADER.pack(_ACL_VERSION) + b"".join(_ENTRY.pack(tag, bits, owner) for (tag, owner), bits in ordered)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tmws_local.errors import StackError
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,16 @@ def bare_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Command:
-    """A program with its arguments; `account` None means the account of this process."""
+    """A program with its arguments.
+
+    `account` None means the account of this process. `death_signal` reaches the program when this
+    process dies, however that happens (Linux only).
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=bare_environment)
     account: Account | None = None
+    death_signal: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -41,7 +51,14 @@ class Command:
         options: dict[str, Any] = {"env": dict(self.environment), "cwd": Path.cwd().anchor}
         if self.account is not None:
             options |= {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
+        if self.death_signal is not None and sys.platform == "linux":
+            options["preexec_fn"] = partial(_ask_for_signal, ctypes.CDLL(None), self.death_signal)
         return options
+
+
+def _ask_for_signal(libc: ctypes.CDLL, number: int) -> None:
+    """Run in the child, after its account is set: a change of account would undo this."""
+    libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def run(command: Command, *, stdin: str = "", timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:

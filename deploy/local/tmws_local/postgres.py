@@ -26,6 +26,8 @@ ADMIN = "postgres"
 PORT = "5432"
 STOP_TIMEOUT_S = 10.0
 _INITDB_TIMEOUT_S = 120.0
+# Numbers, since Windows has no names for all of them: SIGINT, SIGQUIT, SIGKILL.
+_FAST_SHUTDOWN, _IMMEDIATE_SHUTDOWN, _KILL = 2, 3, 9
 
 # Small, since it shares the machine with everything else; durability stays at its safe defaults.
 CONFIGURATION = {
@@ -97,16 +99,17 @@ class Postgres:
         """Return the command that runs the server in the foreground."""
         settings = self.configuration | {"unix_socket_directories": str(self.sockets), "port": PORT}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return self._command("postgres", "-D", str(self.cluster), *options)
+        argv = (str(binaries() / "postgres"), "-D", str(self.cluster), *options)
+        return Command(argv, account=self.account, death_signal=_FAST_SHUTDOWN)
 
     def is_ready(self) -> bool:
         """Return whether the server takes connections, as its pid file says."""
         lines = self._pid_file()
         return len(lines) > 7 and lines[7].strip() == "ready" and self._postmaster() is not None
 
-    def url(self, database: str = "tmws", user: str = ADMIN, password: str | None = None) -> str:
-        """Return the URL of a database, for the admin unless another user is named."""
-        login = f"{quote(user)}:{quote(self.password if password is None else password)}"
+    def url(self, database: str) -> str:
+        """Return the admin's URL of a database."""
+        login = f"{quote(ADMIN, safe='')}:{quote(self.password, safe='')}"
         return f"postgresql://{login}@/{database}?{urlencode({'host': str(self.sockets), 'port': PORT})}"
 
     def stop_leftover(self) -> bool:
@@ -117,7 +120,7 @@ class Postgres:
             with suppress(FileNotFoundError):
                 (self.cluster / "postmaster.pid").unlink()
             return False
-        for number in (2, 3, 9):  # SIGINT: fast shutdown, SIGQUIT: immediate, SIGKILL
+        for number in (_FAST_SHUTDOWN, _IMMEDIATE_SHUTDOWN, _KILL):
             with suppress(psutil.NoSuchProcess):
                 postmaster.send_signal(number)
             with suppress(psutil.TimeoutExpired):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -64,7 +65,7 @@ class Redis:
         """Return the command that runs the server in the foreground."""
         settings = self.configuration | {"dir": str(self.directory), "unixsocket": str(self.unix_socket)}
         options = [part for name, value in settings.items() for part in (f"--{name}", value)]
-        return Command((str(self.binary), *options))
+        return Command((str(self.binary), *options), death_signal=signal.SIGTERM)
 
     def is_ready(self) -> bool:
         """Return whether the server answers PING with PONG, that is, has loaded its data."""

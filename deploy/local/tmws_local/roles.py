@@ -73,13 +73,23 @@ def run_sql(url: str, sql: str, *, options: str = "", variables: dict[str, str] 
 
 
 def connection_environment(url: str) -> dict[str, str]:
-    """Return a PostgreSQL URL as the environment variables of libpq."""
+    """Return a PostgreSQL URL as the environment variables of libpq.
+
+    Raises:
+        StackError: it is no URL.
+    """
     parts = urlsplit(url)
+    try:
+        port = str(parts.port or "")
+    except ValueError:  # its message would show parts of the password
+        raise StackError(
+            "TMWS_DATABASE_URL cannot be read: percent-encode special characters of the password"
+        ) from None
     given = {
         "user": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
         "host": parts.hostname or "",
-        "port": str(parts.port or ""),
+        "port": port,
         "dbname": unquote(parts.path.lstrip("/")),
         **dict(parse_qsl(parts.query)),
     }

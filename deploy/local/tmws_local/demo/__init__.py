@@ -1,0 +1,1 @@
+"""`tmws demo`: what TMWS is for, shown on a stack that runs."""
