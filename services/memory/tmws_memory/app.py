@@ -1,0 +1,62 @@
+"""The memory service's process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from tmws_memory.accesses import BELL, AccessLog
+from tmws_memory.embedding_client import EmbeddingClient
+from tmws_memory.models import SCHEMA
+from tmws_memory.repository import MemoryKeeping
+from tmws_memory.routes import router, stats_router
+from tmws_memory.service import MemoryService
+from tmws_memory.settings import MemorySettings
+from tmws_shared.app import create_app, open_database, serve
+from tmws_shared.auth import InternalTokens
+from tmws_shared.background import keep_running
+from tmws_shared.database import Database
+from tmws_shared.http import ServiceClient
+from tmws_shared.jobs import Doorbell
+from tmws_shared.pagination import Cursors
+
+
+@asynccontextmanager
+async def open_accesses(database: Database, redis_url: str) -> AsyncGenerator[AccessLog]:
+    """Yield a log that is written while it is open, and once more when it closes."""
+    bell = Doorbell(redis_url, BELL)
+    accesses = AccessLog(MemoryKeeping(database), bell)
+    writing = asyncio.create_task(keep_running("count accesses", accesses.run))
+    try:
+        yield accesses
+    finally:
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await accesses.flush()
+        await bell.close()
+
+
+def build(settings: MemorySettings) -> FastAPI:
+    """Return the memory service's app."""
+    secret = settings.secret_key.get_secret_value()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        embedding = EmbeddingClient(ServiceClient(settings.embedding_url, "embedding", InternalTokens(secret)))
+        async with (
+            open_database(settings, "tmws_memory", SCHEMA) as database,
+            open_accesses(database, settings.redis_url.get_secret_value()) as accesses,
+        ):
+            app.state.memories = MemoryService(database, embedding, accesses, Cursors(secret), settings)
+            app.state.checks["database"] = database.check
+            yield
+        await embedding.close()
+
+    return create_app("memory", settings, routers=[router, stats_router], lifespan=lifespan)
+
+
+if __name__ == "__main__":
+    serve("memory", MemorySettings, build)

@@ -1,0 +1,88 @@
+"""Vectors from the embedding service."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tmws_contracts.embedding import MODEL_HEADER, PRECISION_HEADER, RAW_VECTORS
+from tmws_memory.errors import EmbeddingDown
+from tmws_memory.models import DIMENSION
+from tmws_shared.auth import Principal
+from tmws_shared.http import Answer, ServiceClient, UpstreamProblem
+from tmws_shared.problems import Unavailable
+
+# A search without meaning now is worth more than one with meaning later.
+QUERY_TIMEOUT_S = 2.0
+CONTENT_TIMEOUT_S = 20.0
+BATCH = 64
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors of one model and precision, each float32 [384], L2-normalised."""
+
+    model: str
+    precision: str
+    values: list[array[float]]
+
+
+class EmbeddingClient:
+    """Asks for the vectors of texts."""
+
+    def __init__(self, service: ServiceClient) -> None:
+        self._service = service
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._service.close()
+
+    async def embed_query(self, caller: Principal, text: str) -> Vectors:
+        """Return the one vector of a query.
+
+        Raises:
+            EmbeddingDown: it cannot be had now.
+        """
+        return await self._embed(caller, [text], QUERY_TIMEOUT_S, is_cached=True)
+
+    async def embed_contents(self, caller: Principal, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of what is to be remembered; no cache keeps them, so that a purge leaves nothing.
+
+        Raises:
+            EmbeddingDown: they cannot be had now.
+        """
+        vectors = await self._embed(caller, texts[:BATCH], CONTENT_TIMEOUT_S, is_cached=False)
+        for start in range(BATCH, len(texts), BATCH):
+            more = await self._embed(caller, texts[start : start + BATCH], CONTENT_TIMEOUT_S, is_cached=False)
+            if (more.model, more.precision) != (vectors.model, vectors.precision):
+                raise EmbeddingDown("The embedding model is being changed.")
+            vectors.values.extend(more.values)
+        return vectors
+
+    async def _embed(self, caller: Principal, texts: Sequence[str], timeout_s: float, *, is_cached: bool) -> Vectors:
+        try:
+            answer = await self._service.call(
+                "POST",
+                "/embed",
+                caller,
+                json={"texts": list(texts), "cache": is_cached},
+                headers={"accept": RAW_VECTORS},
+                timeout_s=timeout_s,
+            )
+        except (Unavailable, UpstreamProblem) as error:
+            raise EmbeddingDown("The embedding service is not available.") from error
+        return _vectors(answer, len(texts))
+
+
+def _vectors(answer: Answer, count: int) -> Vectors:
+    if len(answer.content) != count * DIMENSION * _FLOAT_BYTES:
+        raise EmbeddingDown(f"The embedding service does not answer with vectors of {DIMENSION} numbers.")
+    numbers = array("f")
+    numbers.frombytes(answer.content)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    values = [numbers[place : place + DIMENSION] for place in range(0, len(numbers), DIMENSION)]
+    return Vectors(answer.headers[MODEL_HEADER], answer.headers[PRECISION_HEADER], values)
