@@ -1,0 +1,146 @@
+"""The gateway's process: the one door to the services."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tmws_gateway import docs
+from tmws_gateway.audit import AuditLog
+from tmws_gateway.cors import Cors
+from tmws_gateway.edge import Edge
+from tmws_gateway.failures import SignInFailures
+from tmws_gateway.guard import Guard
+from tmws_gateway.health import VERSION, SystemHealth
+from tmws_gateway.identity import Authenticator
+from tmws_gateway.limits import Policy, RateLimiter
+from tmws_gateway.models import SCHEMA
+from tmws_gateway.openapi import OpenApi
+from tmws_gateway.parts import Parts
+from tmws_gateway.pipeline import Pipeline
+from tmws_gateway.protocol import EdgeProtocol
+from tmws_gateway.proxy import Proxy
+from tmws_gateway.routes import router, system_router
+from tmws_gateway.service import AuditService, KeyService
+from tmws_gateway.settings import GatewaySettings
+from tmws_gateway.traffic import Traffic
+from tmws_gateway.upstreams import OWN, ROUTES, RouteTable
+from tmws_shared.app import answer_with_problems, open_database, serve
+from tmws_shared.auth import InternalTokens
+from tmws_shared.background import every, keep_running
+from tmws_shared.database import Database
+from tmws_shared.health import health_routes
+from tmws_shared.http import ServiceClient
+from tmws_shared.redis import OptionalRedis
+
+_log = logging.getLogger(__name__)
+
+USES_EVERY_S = 10.0
+
+
+class Gateway:
+    """The ASGI app: the lifespan is that of the gateway's own routes, every request goes through the edge."""
+
+    def __init__(self, own: ASGIApp) -> None:
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the lifespan or one request."""
+        if scope["type"] == "lifespan":
+            await self._own(scope, receive, send)
+        else:
+            await scope["state"]["parts"].edge(scope, receive, send)
+
+
+def build(settings: GatewaySettings) -> Gateway:
+    """Return the gateway's app."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[Mapping[str, Any]]:
+        async with open_database(settings, "tmws_gateway", SCHEMA) as database, AsyncExitStack() as stack:
+            app.state.checks = {"database": database.check}
+            parts = await _open_parts(settings, database, own, stack)
+            await stack.enter_async_context(_background(parts))
+            _warn(settings)
+            yield {"parts": parts}
+
+    own = FastAPI(
+        title="TMWS gateway", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    for part in (health_routes(), system_router, router, docs.router):
+        own.include_router(part)
+    answer_with_problems(own)
+    return Gateway(own)
+
+
+async def _open_parts(settings: GatewaySettings, database: Database, own: FastAPI, stack: AsyncExitStack) -> Parts:
+    secret = settings.secret_key.get_secret_value()
+    issuer = next((url.geturl() for url in settings.public_urls), "tmws")
+    tokens = InternalTokens(secret)
+    redis = OptionalRedis.at(settings.redis_url.get_secret_value())
+    clients = {name: ServiceClient(url, name, tokens) for name, url in settings.upstreams.items()}
+    proxies = {name: Proxy(name, url, tokens) for name, url in settings.upstreams.items()}
+    health = SystemHealth(settings.upstreams, database, redis)
+    for closable in (redis, health, *clients.values(), *proxies.values()):
+        stack.push_async_callback(closable.close)
+    authenticator = Authenticator(database, secret, issuer, SignInFailures(redis))
+    pipeline = Pipeline(
+        guard=Guard(settings.public_urls, settings.origins, settings.api_host),
+        cors=Cors(settings.origins),
+        table=RouteTable(ROUTES),
+        authenticator=authenticator if settings.auth_enabled else None,
+        limiter=RateLimiter(redis, Policy(settings.rate_limit_requests, settings.rate_limit_period)),
+        services={OWN: own, **proxies},
+    )
+    audit_log, traffic = AuditLog(database, settings.data_dir), Traffic()
+    over_tls = any(url.scheme == "https" for url in settings.public_urls[:1])
+    return Parts(
+        keys=KeyService(database, secret, issuer),
+        audit=AuditService(database, secret),
+        audit_log=audit_log,
+        authenticator=authenticator,
+        health=health,
+        openapi=OpenApi(ROUTES, own.openapi(), clients),
+        traffic=traffic,
+        clients=clients,
+        edge=Edge(pipeline, audit_log, traffic, over_tls=over_tls),
+    )
+
+
+@asynccontextmanager
+async def _background(parts: Parts) -> AsyncGenerator[None]:
+    loops = {
+        "write audit records": parts.audit_log.run,
+        "note key uses": lambda: every(USES_EVERY_S, parts.authenticator.write_uses),
+    }
+    tasks = [asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(parts.audit_log.close(), parts.authenticator.write_uses())
+
+
+def _warn(settings: GatewaySettings) -> None:
+    if not settings.auth_enabled and settings.is_exposed:
+        _log.warning(
+            "AUTHENTICATION IS OFF and the gateway listens on %s: whoever reaches port %d can read and change "
+            "everything. Set TMWS_AUTH_ENABLED=true, or TMWS_API_HOST=127.0.0.1.",
+            settings.api_host,
+            settings.api_port,
+        )
+    if settings.is_exposed and not settings.public_urls:
+        _log.warning("TMWS_PUBLIC_URL is not set: requests under another name than localhost are refused with 421")
+
+
+if __name__ == "__main__":
+    serve("gateway", GatewaySettings, build, http=EdgeProtocol)

@@ -1,0 +1,97 @@
+"""Reads a request's body: within its limit and its time, and as strict JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from starlette.types import Message, Receive, Scope
+
+from tmws_gateway.errors import RequestTimeout
+from tmws_gateway.exchange import Exchange
+from tmws_gateway.guard import check_body_type
+from tmws_gateway.strict_json import read_json
+from tmws_shared.problems import ContentTooLarge
+
+READ_TIMEOUT_S = 10.0
+# Above this, checking takes long enough to keep the event loop from others.
+THREAD_FROM_BYTES = 64 * 1024
+_AUDITED_FIELDS = 32
+_AUDITED_NAME = 64
+
+
+class ClientGone(Exception):
+    """The caller closed the connection before the body was complete."""
+
+
+async def read_body(scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int) -> Receive:
+    """Check the body and return a `receive` that gives it again.
+
+    Raises:
+        ProblemError: it is too large, too slow, of another type or not strict JSON.
+    """
+    if not _has_body(scope):
+        return receive
+    declared = _declared_bytes(scope)
+    if declared > limit_bytes:
+        raise _too_large(limit_bytes)
+    if declared != 0:
+        check_body_type(scope)
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            body = await _collect(receive, limit_bytes)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The body must arrive within {READ_TIMEOUT_S:.0f} seconds.", headers={"Connection": "close"}
+        ) from None
+    if body:
+        value = await asyncio.to_thread(read_json, body) if len(body) > THREAD_FROM_BYTES else read_json(body)
+        exchange.changed_fields = _field_names(value)
+    return _replay(body, receive)
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
+def _declared_bytes(scope: Scope) -> int:
+    """Content-Length, or -1 for a chunked body."""
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), -1)
+
+
+async def _collect(receive: Receive, limit_bytes: int) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large(limit_bytes: int) -> ContentTooLarge:
+    # The rest of the body is not read, so the connection cannot be used again.
+    return ContentTooLarge(f"The body must not be larger than {limit_bytes} bytes.", headers={"Connection": "close"})
+
+
+def _field_names(value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    names = list(cast("dict[str, Any]", value))[:_AUDITED_FIELDS]
+    return [name[:_AUDITED_NAME] for name in names]
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

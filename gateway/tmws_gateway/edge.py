@@ -1,0 +1,148 @@
+"""The outermost layer: each answer's id, trace and security headers; each request's metrics and audit record."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+from opentelemetry import propagate
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from tmws_gateway.audit import AuditLog
+from tmws_gateway.body import ClientGone
+from tmws_gateway.exchange import KEY, Exchange
+from tmws_gateway.traffic import Traffic
+from tmws_shared.clock import new_id
+from tmws_shared.context import problem_response
+from tmws_shared.http import REQUEST_ID_HEADER, deadline, request_id
+from tmws_shared.problems import InternalError, ProblemError
+from tmws_shared.telemetry import REQUEST_SECONDS, carry_trace, trace_id, tracer
+
+_log = logging.getLogger(__name__)
+
+Serve = Callable[[Exchange, Scope, Receive, Send], Awaitable[None]]
+
+CLIENT_GONE = 499  # as nginx logs it; nobody receives it
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_API_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": _API_CSP,
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
+
+
+class Edge:
+    """Surrounds `serve`; whatever goes wrong inside becomes a problem document."""
+
+    def __init__(self, serve: Serve, audit: AuditLog, traffic: Traffic, *, over_tls: bool) -> None:
+        self._serve = serve
+        self._audit = audit
+        self._traffic = traffic
+        self._headers = SECURITY_HEADERS | (HSTS if over_tls else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        headers = Headers(scope=scope)
+        parent = propagate.extract(headers)
+        with tracer.start_as_current_span(scope["method"], context=parent, kind=SpanKind.SERVER) as span:
+            exchange = _open(scope, headers, self._headers)
+            answer = _Answer(send, exchange)
+            try:
+                await self._attempt(exchange, scope, receive, answer)
+            finally:
+                self._observe(exchange, span)
+
+    async def _attempt(self, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        try:
+            await self._serve(exchange, scope, receive, answer)
+        except ClientGone:
+            exchange.status = CLIENT_GONE
+        except ProblemError as problem:
+            await answer.fail(problem, scope, receive)
+        except Exception:  # noqa: BLE001 -- the app's handler of the last resort
+            _log.exception("unhandled error in %s", exchange.action)
+            await answer.fail(InternalError(), scope, receive)
+
+    def _observe(self, exchange: Exchange, span: Span) -> None:
+        route = exchange.route.path if exchange.route else "unmatched"
+        span.update_name(exchange.action)
+        span.set_attributes(
+            {
+                "http.request.method": exchange.method,
+                "http.route": route,
+                "http.response.status_code": exchange.status,
+            }
+        )
+        if exchange.status >= 500:
+            span.set_status(StatusCode.ERROR)
+        REQUEST_SECONDS.labels(exchange.method, route, exchange.status).observe(exchange.duration_s)
+        self._traffic.note(exchange.status, exchange.duration_s)
+        self._audit.record(exchange)
+
+
+def _open(scope: Scope, headers: Headers, answer_headers: dict[str, str]) -> Exchange:
+    given = headers.get(REQUEST_ID_HEADER, "")
+    exchange = Exchange(
+        method=scope["method"],
+        resource=scope["raw_path"].decode("latin-1"),
+        # X-Forwarded-For is the caller's own claim; without a trusted proxy in front only the peer's address counts.
+        address=scope["client"][0] if scope["client"] else "local",
+        request_id=given if _REQUEST_ID.fullmatch(given) else str(new_id()),
+        trace_id=trace_id(),
+        headers={**answer_headers, "X-Request-ID": "", **carry_trace()},
+    )
+    exchange.headers["X-Request-ID"] = exchange.request_id
+    scope.setdefault("state", {})[KEY] = exchange
+    request_id.set(exchange.request_id)
+    deadline.set(exchange.deadline)
+    return exchange
+
+
+class _Answer:
+    """`send`, which adds the exchange's headers and knows whether the answer has begun."""
+
+    def __init__(self, send: Send, exchange: Exchange) -> None:
+        self._send = send
+        self._exchange = exchange
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begin(message)
+        await self._send(message)
+
+    def _begin(self, message: Message) -> None:
+        exchange = self._exchange
+        exchange.status = message["status"]
+        headers = list(message.get("headers", []))
+        present = {name.lower() for name, _ in headers}
+        for name, value in exchange.headers.items():
+            raw = name.lower().encode()
+            if raw not in present:
+                headers.append((raw, value.encode("latin-1")))
+        message["headers"] = headers
+        exchange.location = next((value.decode("latin-1") for name, value in headers if name == b"location"), None)
+
+    async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:
+        if self._exchange.status:
+            raise problem
+        challenge = _challenge(problem)
+        if challenge:
+            problem.headers["WWW-Authenticate"] = challenge
+        await problem_response(problem, self._exchange.resource)(scope, receive, self)
+
+
+def _challenge(problem: ProblemError) -> str | None:
+    """The WWW-Authenticate field (RFC 6750, section 3)."""
+    error = problem.facts.get("error")
+    if error is None or problem.status not in (401, 403):
+        return None
+    scope = problem.facts.get("scope")
+    return f'Bearer error="{error}"' + (f', scope="{scope}"' if scope else "")

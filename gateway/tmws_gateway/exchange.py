@@ -1,0 +1,60 @@
+"""One request on its way through the gateway, and what is known of it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+
+from starlette.types import Scope
+
+from tmws_gateway.upstreams import Route
+from tmws_shared.auth import Principal
+from tmws_shared.http import DEFAULT_TIMEOUT_S
+
+KEY = "exchange"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What the stages learn of a request; `headers` are added to its answer."""
+
+    method: str
+    resource: str
+    address: str
+    request_id: str
+    trace_id: str | None
+    route: Route | None = None
+    principal: Principal | None = None
+    changed_fields: list[str] = field(default_factory=list[str])
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    status: int = 0
+    location: str | None = None
+    started: float = field(default_factory=perf_counter)
+    deadline: float = field(default_factory=lambda: monotonic() + DEFAULT_TIMEOUT_S)
+
+    @property
+    def action(self) -> str:
+        """Method and route, for logs and metrics."""
+        return self.route.action if self.route else f"{self.method} unmatched"
+
+    @property
+    def caller(self) -> Principal:
+        """Who asks, once that is known."""
+        if self.principal is None:
+            raise RuntimeError("the caller is not known yet")
+        return self.principal
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds since the request came in."""
+        return perf_counter() - self.started
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left until the request's deadline."""
+        return max(0.001, self.deadline - monotonic())
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Return the exchange a request belongs to."""
+    return scope["state"][KEY]

@@ -1,0 +1,30 @@
+"""What the gateway is made of while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tmws_gateway.audit import AuditLog
+from tmws_gateway.edge import Edge
+from tmws_gateway.health import SystemHealth
+from tmws_gateway.identity import Authenticator
+from tmws_gateway.openapi import OpenApi
+from tmws_gateway.service import AuditService, KeyService
+from tmws_gateway.traffic import Traffic
+from tmws_shared.http import ServiceClient
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a route of the gateway's own needs."""
+
+    keys: KeyService
+    audit: AuditService
+    audit_log: AuditLog
+    authenticator: Authenticator
+    health: SystemHealth
+    openapi: OpenApi
+    traffic: Traffic
+    clients: Mapping[str, ServiceClient]
+    edge: Edge

@@ -1,0 +1,92 @@
+"""The way of a request: guard, CORS, auth, rate limit, scope, body, and then its route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tmws_gateway.body import read_body
+from tmws_gateway.cors import Cors
+from tmws_gateway.exchange import Exchange
+from tmws_gateway.guard import Guard, check_query
+from tmws_gateway.identity import LOCAL, Authenticator
+from tmws_gateway.limits import RateLimiter
+from tmws_gateway.upstreams import PUBLIC, SIGNED_IN, Match, Route, RouteTable
+from tmws_shared.auth import Principal
+from tmws_shared.problems import MethodNotAllowed, NotFound
+
+NOBODY = Principal(subject="nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages; without an authenticator everybody is the local user."""
+
+    guard: Guard
+    cors: Cors
+    table: RouteTable
+    authenticator: Authenticator | None
+    limiter: RateLimiter
+    services: Mapping[str, ASGIApp]
+
+    async def __call__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            ProblemError: a stage refuses it.
+        """
+        path = self.guard.check(scope)
+        origin = _header(scope, b"origin")
+        exchange.headers |= self.cors.headers(origin)
+        preflight = self.cors.preflight(scope, origin)
+        if preflight is not None:
+            await Response(status_code=204, headers=preflight)(scope, receive, send)
+            return
+        found = self.table.match(scope["method"], path)
+        exchange.route = found.route
+        await self._admit(exchange, scope, found.route)
+        route = _require(found)
+        check_query(scope["query_string"], route.repeatable)
+        receive = await read_body(scope, receive, exchange, route.body_limit_bytes)
+        # Inside there is only GET; the server keeps back the body of an answer to HEAD.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self.services[route.service]({**scope, "method": method, "path": path}, receive, send)
+
+    async def _admit(self, exchange: Exchange, scope: Scope, route: Route | None) -> None:
+        """Find out who asks, count the request, and check the scope."""
+        needs = route.scope if route else PUBLIC
+        if self.authenticator is None:
+            exchange.principal = LOCAL
+        elif needs != PUBLIC:
+            await self._sign_in(self.authenticator, exchange, scope)
+        if route is None or route.is_limited:
+            exchange.headers |= await self._count(exchange)
+        if needs not in (PUBLIC, SIGNED_IN):
+            exchange.caller.allow(needs)
+        scope["state"]["principal"] = exchange.principal or NOBODY
+
+    async def _sign_in(self, authenticator: Authenticator, exchange: Exchange, scope: Scope) -> None:
+        identity = await authenticator.identify(_header(scope, b"authorization"), exchange.address)
+        exchange.principal = identity.principal
+        scope["state"]["shows_api_key"] = identity.is_api_key
+
+    async def _count(self, exchange: Exchange) -> dict[str, str]:
+        key_id = exchange.principal.key_id if exchange.principal else None
+        return await self.limiter.take(f"key {key_id}" if key_id else f"address {exchange.address}")
+
+
+def _require(found: Match) -> Route:
+    if found.route is not None:
+        return found.route
+    if found.allowed:
+        raise MethodNotAllowed(
+            f"Allowed here: {', '.join(found.allowed)}.", headers={"Allow": ", ".join(found.allowed)}
+        )
+    raise NotFound
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -1,0 +1,174 @@
+"""The route table: every call that the gateway lets in, where it goes and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from tmws_contracts.scopes import SCOPES
+
+PREFIX: Final = "/api/v1"
+OWN: Final = "gateway"
+# What a route may declare besides a scope: nobody needs to sign in, or anybody who has may call it.
+PUBLIC: Final = "public"
+SIGNED_IN: Final = "signed-in"
+JSON_LIMIT_BYTES: Final = 1024 * 1024
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One call. `repeatable` are the query keys that may come more than once."""
+
+    method: str
+    path: str
+    service: str
+    scope: str
+    repeatable: frozenset[str] = frozenset()
+    body_limit_bytes: int = JSON_LIMIT_BYTES
+    is_limited: bool = True
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES | {PUBLIC, SIGNED_IN}:
+            raise ValueError(f"{self.method} {self.path} declares no scope")
+
+    @property
+    def action(self) -> str:
+        """The route's name in the audit log."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_change(self) -> bool:
+        """Whether a call changes something; some calls only ask, by POST."""
+        return self.method not in _READING and not self.scope.endswith(":read")
+
+
+def _rows(service: str, prefix: str, *rows: str, repeatable: str = "") -> list[Route]:
+    """Routes from lines of `method path scope`; GET takes the repeatable keys."""
+    routes: list[Route] = []
+    for row in rows:
+        method, path, scope = row.split()
+        keys = frozenset(repeatable.split()) if method == "GET" else frozenset[str]()
+        routes.append(Route(method, prefix + path.removeprefix("-"), service, scope, keys))
+    return routes
+
+
+def _own(row: str, *, is_limited: bool = True) -> Route:
+    method, path, scope = row.split()
+    return Route(method, path, OWN, scope, is_limited=is_limited)
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *_rows(
+        "task",
+        f"{PREFIX}/tasks",
+        "GET    -                    task:read",
+        "POST   -                    task:write",
+        "GET    /{id}                task:read",
+        "PUT    /{id}                task:write",
+        "DELETE /{id}                task:write",
+        "POST   /{id}/complete       task:write",
+        repeatable="status label",
+    ),
+    *_rows(
+        "workflow",
+        f"{PREFIX}/workflows",
+        "GET    -                    workflow:read",
+        "POST   -                    workflow:write",
+        "POST   /validate            workflow:read",
+        "GET    /{id}                workflow:read",
+        "PUT    /{id}                workflow:write",
+        "DELETE /{id}                workflow:write",
+        "POST   /{id}/execute        workflow:run",
+        "POST   /{id}/cancel         workflow:run",
+        "GET    /{id}/status         workflow:read",
+        "GET    /{id}/executions     workflow:read",
+        repeatable="status",
+    ),
+    *_rows(
+        "workflow",
+        f"{PREFIX}/executions",
+        "GET    /{id}                workflow:read",
+        "GET    /{id}/events         workflow:read",
+    ),
+    *_rows(
+        "memory",
+        f"{PREFIX}/memory",
+        "POST   /store               memory:write",
+        "POST   /search              memory:read",
+        "GET    /recall              memory:read",
+        "GET    /{id}                memory:read",
+        "DELETE /{id}                memory:delete",
+        repeatable="tags",
+    ),
+    *_rows(
+        "persona",
+        f"{PREFIX}/personas",
+        "GET    -                    persona:read",
+        "POST   -                    persona:write",
+        "GET    /{id}                persona:read",
+        "PUT    /{id}                persona:write",
+        "DELETE /{id}                persona:write",
+    ),
+    _own("GET /health public", is_limited=False),
+    _own("GET /livez public", is_limited=False),
+    _own("GET /readyz public", is_limited=False),
+    _own("GET /metrics metrics:read", is_limited=False),
+    _own("GET /openapi.json public"),
+    _own("GET /docs public"),
+    _own("GET /docs/{file} public"),
+    _own(f"GET {PREFIX}/stats signed-in"),
+    _own(f"GET {PREFIX}/audit audit:read"),
+    _own(f"POST {PREFIX}/auth/token signed-in"),
+    _own(f"GET {PREFIX}/keys keys:admin"),
+    _own(f"POST {PREFIX}/keys keys:admin"),
+    _own(f"DELETE {PREFIX}/keys/{{id}} keys:admin"),
+)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A segment of a path, and what may follow it; a literal goes before a parameter."""
+
+    literals: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
+    parameter: _Node | None = None
+    by_method: dict[str, Route] = field(default_factory=dict[str, Route])
+
+    def child(self, segment: str) -> _Node:
+        if not segment.startswith("{"):
+            return self.literals.setdefault(segment, _Node())
+        self.parameter = self.parameter or _Node()
+        return self.parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What the table says of a request; `route` is None when nothing fits, `allowed` are the path's methods."""
+
+    route: Route | None
+    allowed: tuple[str, ...] = ()
+
+
+class RouteTable:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        for route in routes:
+            node = self._root
+            for segment in route.path.split("/")[1:]:
+                node = node.child(segment)
+            if route.method in node.by_method:
+                raise ValueError(f"{route.action} is there twice")
+            node.by_method[route.method] = route
+
+    def match(self, method: str, path: str) -> Match:
+        """Return the route for a decoded path; HEAD is answered by GET."""
+        node: _Node | None = self._root
+        for segment in path.split("/")[1:]:
+            node = node.literals.get(segment) or (node.parameter if segment else None)
+            if node is None:
+                return Match(None)
+        allowed = [*node.by_method, *(["HEAD"] if "GET" in node.by_method else [])]
+        return Match(node.by_method.get("GET" if method == "HEAD" else method), tuple(sorted(allowed)))

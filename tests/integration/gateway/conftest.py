@@ -1,0 +1,42 @@
+"""A gateway without authentication, and the parts of one on a real database and Redis."""
+
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.gateway import GatewayUnderTest, running_gateway
+from support.postgres import DatabaseUrls, PostgresForTests
+from tmws_gateway.models import SCHEMA
+from tmws_shared.database import Database
+from tmws_shared.migrations import migrate
+from tmws_shared.redis import OptionalRedis
+
+
+@pytest.fixture(scope="session")
+def gateway(postgres: PostgresForTests, redis_url: str, short_directory: Path) -> Iterator[GatewayUnderTest]:
+    with running_gateway(
+        postgres.create_database(), redis_url, short_directory / "open", rate_limit_requests="1000000"
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def urls(postgres: PostgresForTests) -> DatabaseUrls:
+    return postgres.create_database()
+
+
+@pytest.fixture
+async def database(urls: DatabaseUrls) -> AsyncGenerator[Database]:
+    url = urls.for_service("gateway")
+    await migrate(url, "tmws_gateway", SCHEMA)
+    opened = await Database.connect(url, name="test", max_size=3)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def redis(empty_redis_url: str) -> AsyncGenerator[OptionalRedis]:
+    opened = OptionalRedis.at(empty_redis_url)
+    yield opened
+    await opened.close()

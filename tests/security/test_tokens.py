@@ -1,0 +1,191 @@
+"""Rows 1-21 and 25-26 of the table: credentials that are not."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from support.gateway import SECRET, Answer, GatewayUnderTest
+from support.tokens import forge, sign_raw, signing_key, unsigned
+from tmws_contracts.scopes import SCOPES
+from tmws_shared.auth import InternalTokens, Principal
+
+NOW = int(time.time())
+TASKS = "/api/v1/tasks"
+
+
+@pytest.fixture(scope="module")
+def key_id(gateway: GatewayUnderTest) -> str:
+    return gateway.new_key("forger", "task:read")["id"]
+
+
+def read_tasks(gateway: GatewayUnderTest, token: str, source: str) -> Answer:
+    return gateway.ask("GET", TASKS, token=token, source=source)
+
+
+def test_forged_token_would_be_taken_if_nothing_were_wrong_with_it(gateway: GatewayUnderTest, key_id: str) -> None:
+    token = forge(iss="https://tmws.test", client_id=key_id)
+    assert gateway.ask("GET", TASKS, token=token).status == 200
+
+
+@pytest.mark.parametrize("algorithm", ["none", "nOnE", "NONE", ""])
+def test_unsigned_token_is_refused(gateway: GatewayUnderTest, stranger: str, algorithm: str) -> None:
+    assert read_tasks(gateway, unsigned(algorithm), stranger).status == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"kid": None},
+        {"kid": "../../x"},
+        {"kid": "' OR 1=1 --"},
+        {"kid": 7},
+        {"kid": {"a": 1}},
+        {"typ": None},
+        {"typ": "JWT"},
+        {"typ": "id_token+jwt"},
+        {"jku": "http://127.0.0.1:9/keys"},
+        {"x5u": "http://127.0.0.1:9/cert"},
+        {"jwk": {"kty": "oct", "k": "AA"}},
+        {"crit": ["exp"]},
+        {"crit": ["b64"], "b64": False},
+        {"zip": "DEF"},
+    ],
+    ids=str,
+)
+def test_token_with_a_strange_header_is_refused(
+    gateway: GatewayUnderTest, key_id: str, stranger: str, header: dict[str, Any]
+) -> None:
+    claims = {"iss": "https://tmws.test", "aud": "tmws", "sub": "x", "client_id": key_id, "scope": "task:read",
+              "iat": NOW, "exp": NOW + 600}  # fmt: skip
+    assert read_tasks(gateway, sign_raw(json.dumps(claims).encode(), header), stranger).status == 401
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": NOW - 31, "iat": NOW - 600},
+        {"exp": None},
+        {"exp": str(NOW + 600)},
+        {"exp": True},
+        {"exp": float(NOW + 600)},
+        {"nbf": NOW + 120},
+        {"nbf": "x"},
+        {"iat": NOW + 120},
+        {"iat": None},
+        {"exp": NOW + 10 * 365 * 86_400},
+        {"exp": NOW + 3_700},
+        {"aud": None},
+        {"aud": "memory"},
+        {"aud": ["tmws", "memory"]},
+        {"iss": None},
+        {"iss": "https://tmws.test/"},
+        {"iss": "tmws"},
+        {"sub": None},
+        {"sub": 7},
+        {"client_id": None},
+        {"client_id": "unknown"},
+        {"scope": None},
+        {"scope": ["task:read"]},
+    ],
+    ids=str,
+)
+def test_token_with_a_wrong_claim_is_refused(
+    gateway: GatewayUnderTest, key_id: str, stranger: str, claims: dict[str, Any]
+) -> None:
+    token = forge(**{"iss": "https://tmws.test", "client_id": key_id, **claims})
+    assert read_tasks(gateway, token, stranger).status == 401
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"exp":NaN}', b'{"exp":1e400}', b'{"a":' * 2_000 + b"1" + b"}" * 2_000, b"[]", b"7", b"\xff", b""],
+    ids=["nan", "infinite", "deep", "list", "number", "bytes", "empty"],
+)
+def test_token_with_a_strange_payload_is_refused(gateway: GatewayUnderTest, stranger: str, payload: bytes) -> None:
+    assert read_tasks(gateway, sign_raw(payload)[:14_000], stranger).status == 401
+
+
+def test_token_over_8_kib_is_refused(gateway: GatewayUnderTest, key_id: str, stranger: str) -> None:
+    token = forge(iss="https://tmws.test", client_id=key_id, extra="x" * 8_192)
+    assert read_tasks(gateway, token, stranger).status == 401
+
+
+def test_token_of_200_kb_is_refused_before_it_is_read(gateway: GatewayUnderTest, stranger: str) -> None:
+    head = b"GET /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + b"a" * 200_000 + b"\r\n\r\n"
+    assert gateway.send(head, source=stranger).startswith(b"HTTP/1.1 431 ")
+
+
+def test_token_signed_with_another_key_is_refused(gateway: GatewayUnderTest, key_id: str, stranger: str) -> None:
+    token = forge(iss="https://tmws.test", client_id=key_id, key=signing_key()[::-1])
+    assert read_tasks(gateway, token, stranger).status == 401
+
+
+def test_token_cannot_have_more_scopes_than_its_key(gateway: GatewayUnderTest, key_id: str) -> None:
+    token = forge(iss="https://tmws.test", client_id=key_id, scope="task:read keys:admin")
+    assert gateway.ask("GET", "/api/v1/keys", token=token).status == 403
+
+
+def test_revoked_key_is_refused_with_its_tokens(gateway: GatewayUnderTest, stranger: str) -> None:
+    issued = gateway.new_key("short-lived", "task:read")
+    token = gateway.ask("POST", "/api/v1/auth/token", token=issued["key"]).json["access_token"]
+    assert read_tasks(gateway, token, stranger).status == 200
+    gateway.ask("DELETE", f"/api/v1/keys/{issued['id']}", token=gateway.admin_key)
+    assert read_tasks(gateway, issued["key"], stranger).status == 401
+    assert read_tasks(gateway, token, stranger).status == 401
+
+
+def test_two_authorization_headers_are_malformed(gateway: GatewayUnderTest, key: str) -> None:
+    line = f"Authorization: Bearer {key}\r\n".encode()
+    raw = gateway.send(b"GET /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + line * 2 + b"\r\n")
+    assert raw.startswith(b"HTTP/1.1 400 ")
+
+
+def test_token_in_the_query_or_a_cookie_is_not_seen_and_not_logged(gateway: GatewayUnderTest, key: str) -> None:
+    assert gateway.ask("GET", f"{TASKS}?access_token={key}").status == 401
+    assert gateway.ask("GET", TASKS, headers={"Cookie": f"access_token={key}"}).status == 401
+    assert key.split("_")[2] not in gateway.log()
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer   "])
+def test_scheme_is_read_as_the_standard_says(gateway: GatewayUnderTest, key: str, scheme: str) -> None:
+    assert gateway.ask("GET", TASKS, headers={"Authorization": scheme + key}).status == 200
+
+
+@pytest.mark.parametrize("value", ["Bearer\t{}", "Basic {}", "{}", "Bearer {} x", "Bearer", "Bearer:{}", "Bearer {},x"])
+def test_other_forms_of_authorization_are_refused(
+    gateway: GatewayUnderTest, key: str, stranger: str, value: str
+) -> None:
+    answer = gateway.ask("GET", TASKS, headers={"Authorization": value.format(key)}, source=stranger)
+    assert answer.status == 401
+
+
+def test_refusal_says_how_to_sign_in(gateway: GatewayUnderTest, stranger: str) -> None:
+    assert gateway.ask("GET", TASKS, source=stranger).headers["www-authenticate"] == "Bearer"
+    assert read_tasks(gateway, "x", stranger).headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_wrong_keys_are_refused_alike(gateway: GatewayUnderTest, key: str, stranger: str) -> None:
+    prefix, key_id, secret, checksum = key.split("_")
+    wrong_checksum = f"{prefix}_{key_id}_{secret}_00000000"
+    wrong_secret = f"{prefix}_{key_id}_{secret[::-1]}_{checksum}"
+    unknown_id = f"{prefix}_{key_id[::-1]}_{secret}_{checksum}"
+    details = {read_tasks(gateway, bad, stranger).json["detail"] for bad in (wrong_checksum, wrong_secret, unknown_id)}
+    assert details == {"The API key is not valid."}
+
+
+@pytest.mark.parametrize("audience", ["task", "gateway", "tmws"])
+def test_internal_token_is_refused_from_outside(gateway: GatewayUnderTest, stranger: str, audience: str) -> None:
+    token = InternalTokens(SECRET).mint(Principal("root", scopes=SCOPES), audience)
+    assert read_tasks(gateway, token, stranger).status == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/swagger-ui.css"])
+def test_public_route_needs_no_credential(gateway: GatewayUnderTest, stranger: str, path: str) -> None:
+    assert gateway.ask("GET", path, source=stranger).status in (200, 503)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/stats", "/api/v1/audit", "/api/v1/keys"])
+def test_every_other_route_of_the_gateway_needs_one(gateway: GatewayUnderTest, stranger: str, path: str) -> None:
+    assert gateway.ask("GET", path, source=stranger).status == 401
