@@ -1,0 +1,193 @@
+"""The group committer: whatever was reported while the last commit ran goes into the next one.
+
+One transaction for up to 50 reports is the engine's whole speed: the disk flushes once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+from uuid import UUID
+
+from tmws_shared.database import Connection, Database, unavailable_when_lost
+from tmws_shared.problems import Unavailable
+from tmws_shared.telemetry import Counter
+from tmws_workflow.definition import Plan
+from tmws_workflow.engine import Adoption, Advance, Failed, Report, StepState, Verdict, closes
+from tmws_workflow.plans import Plans
+from tmws_workflow.repository.journal import Journal, LockedExecutions
+from tmws_workflow.repository.queue import Held, tune
+from tmws_workflow.validation import InvalidDefinition
+
+_log = logging.getLogger(__name__)
+
+BATCH = 50
+RETRY_S = 0.2
+REPORTS = Counter("workflow_step_reports", "What became of reports about steps", ["verdict"])
+_UNSTORABLE = Failed({"code": "unstorable", "message": "The step's result cannot be stored."})
+COMMITS = Counter("workflow_commits", "Transactions that moved executions")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    report: Report
+    verdict: asyncio.Future[Verdict]
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a commit left to do: steps this worker holds now, and how many others are ready for anybody."""
+
+    adopted: list[Held] = field(default_factory=list[Held])
+    left_ready: int = 0
+
+
+class Holder(Protocol):
+    """Who runs steps and is told what became of them."""
+
+    def room(self, freed: int) -> int:
+        """Return how many steps can be taken once `freed` have ended."""
+        ...
+
+    def note(self, report: Report) -> None:
+        """Take note of a report of one's own that is durable now."""
+        ...
+
+    def follow(self, committed: Committed) -> None:
+        """Do what a commit left to do."""
+        ...
+
+
+class Committer:
+    """Writes down what became of steps, and what follows from it."""
+
+    def __init__(self, database: Database, plans: Plans, owner: UUID, lease_s: float, holder: Holder) -> None:
+        self._database = database
+        self._plans = plans
+        self._owner = owner
+        self._lease_s = lease_s
+        self._holder = holder
+        self._queue: list[_Waiting] = []
+        self._filled = asyncio.Event()
+
+    async def submit(self, report: Report) -> Verdict:
+        """Wait until the report is durable, or refused."""
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(report, verdict))
+        self._filled.set()
+        return await verdict
+
+    async def run(self) -> None:
+        """Commit until cancelled; while the database is away, what was reported is kept."""
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    await tune(connection)
+                    while True:
+                        await self._filled.wait()
+                        await self._commit_next(connection)
+            except Unavailable:
+                _log.warning("reports of steps wait: the database is not available")
+                await asyncio.sleep(RETRY_S)
+
+    async def _commit_next(self, connection: Connection) -> None:
+        batch = self._queue[:BATCH]
+        try:
+            await self._commit(connection, batch)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 -- the job wrapper: one report must not hold up the others
+            _log.exception("%d reports cannot be committed together", len(batch))
+            for item in batch:
+                await self._commit_alone(connection, item)
+
+    async def _commit_alone(self, connection: Connection, item: _Waiting) -> None:
+        for outcome in (item.report.outcome, _UNSTORABLE):
+            item.report = replace(item.report, outcome=outcome)
+            try:
+                await self._commit(connection, [item])
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 -- the job wrapper: the step fails instead
+                _log.exception("the report of step %s cannot be committed", item.report.path)
+            else:
+                return
+        self._answer([item], [Verdict.STALE])
+
+    async def _commit(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+        reports = [item.report for item in batch]
+        with unavailable_when_lost():
+            async with connection.raw.transaction():
+                verdicts, committed = await self._apply(connection, reports)
+        COMMITS.inc()
+        for report, verdict in zip(reports, verdicts, strict=True):
+            if verdict is not Verdict.STALE and report.owner == self._owner:
+                self._holder.note(report)
+        self._holder.follow(committed)
+        self._answer(batch, verdicts)
+
+    def _answer(self, batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
+        done = set(map(id, batch))
+        self._queue = [item for item in self._queue if id(item) not in done]
+        if not self._queue:
+            self._filled.clear()
+        for item, verdict in zip(batch, verdicts, strict=True):
+            REPORTS.labels(verdict.value).inc()
+            if not item.verdict.done():
+                item.verdict.set_result(verdict)
+
+    async def _apply(self, connection: Connection, reports: Sequence[Report]) -> tuple[list[Verdict], Committed]:
+        journal = Journal(connection)
+        locked = await journal.lock(report.execution_id for report in reports)
+        plans = await self._plans_of(connection, locked)
+        steps = await _load(journal, reports, plans)
+        own = sum(report.owner == self._owner for report in reports)
+        adoption = Adoption(self._owner, self._holder.room(own))
+        advances = {
+            key: Advance(state, steps.get(key, {}), plans[key].successors, adoption)
+            for key, state in locked.states.items()
+        }
+        verdicts = [
+            advances[report.execution_id].report(report) if report.execution_id in advances else Verdict.STALE
+            for report in reports
+        ]
+        await journal.write(locked, advances.values(), self._lease_s)
+        return verdicts, _committed(advances.values(), plans)
+
+    async def _plans_of(self, connection: Connection, locked: LockedExecutions) -> dict[UUID, Plan]:
+        plans: dict[UUID, Plan] = {}
+        for execution_id, version in locked.versions.items():
+            try:
+                plans[execution_id] = await self._plans.get(connection, *version)
+            except InvalidDefinition:
+                # Its steps fail when they are started; nothing follows from them.
+                plans[execution_id] = Plan({}, {}, None)
+        return plans
+
+
+async def _load(
+    journal: Journal, reports: Sequence[Report], plans: dict[UUID, Plan]
+) -> dict[UUID, dict[str, StepState]]:
+    wanted: dict[tuple[UUID, str], None] = {}
+    for report in reports:
+        wanted[report.execution_id, report.path] = None
+        plan = plans.get(report.execution_id)
+        for follower in () if plan is None else plan.successors.get(report.path, ()):
+            wanted[report.execution_id, follower] = None
+    ending = {report.execution_id for report in reports if closes([report])}
+    return await journal.steps(list(wanted), sorted(ending))
+
+
+def _committed(advances: Iterable[Advance], plans: dict[UUID, Plan]) -> Committed:
+    result = Committed()
+    for advance in advances:
+        result.left_ready += advance.left_ready
+        steps = plans[advance.execution.id].steps
+        result.adopted += [
+            Held(advance.execution.id, step.path, step.fence, step.attempt, steps[step.path].timeout_s)
+            for step in advance.adopted
+        ]
+    return result

@@ -1,0 +1,44 @@
+"""A definition that was found valid: steps, what each needs, and their compiled expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tmws_workflow.expressions import Expression
+from tmws_workflow.retries import RetryPolicy
+from tmws_workflow.templates import Template, expressions_in
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step as it will run. `is_lenient`: a skipped need does not skip it."""
+
+    id: str
+    uses: str
+    needs: tuple[str, ...]
+    arguments: Template
+    condition: Expression | None = None
+    retry: RetryPolicy | None = None
+    timeout_s: float | None = None
+    is_lenient: bool = False
+    expressions: tuple[Expression, ...] = field(init=False)
+    reads: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what has to be known before the step can run."""
+        expressions = tuple({item.text: item for item in expressions_in(self.arguments)}.values())
+        condition = () if self.condition is None else (self.condition,)
+        reads = frozenset(name for item in (*expressions, *condition) for name in item.steps)
+        object.__setattr__(self, "expressions", expressions)
+        object.__setattr__(self, "reads", reads)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole definition; `steps` are in an order in which they can run."""
+
+    steps: Mapping[str, PlannedStep]
+    successors: Mapping[str, tuple[str, ...]]
+    inputs: Mapping[str, Any] | None

@@ -1,0 +1,285 @@
+"""The queue: the rows of ready steps, leases on running ones, and waiting ones that are to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from tmws_shared.database import Connection, Database, Row
+
+# Runs once on each connection that is kept: the queue is always reached by index, and statistics taken while the
+# tables were small must not make the planner think otherwise.
+_TUNE = """SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+    set_config('enable_mergejoin', 'off', false)"""
+_NEXT = """
+    SELECT extract(epoch FROM least(
+        (SELECT min(sched_key) FROM step_executions WHERE status = 'ready'),
+        (SELECT min(look_at) FROM step_executions WHERE status = 'waiting')) - now())::float8
+"""
+# The execution's columns come out of the locking part: there they are the row's newest version.
+_CLAIM = """
+    WITH picked AS (
+        SELECT s.execution_id, s.path, e.namespace, e.workflow_id, e.workflow_version, e.status, e.last_seq,
+               e.parameters, e.principal, e.traceparent
+        FROM step_executions s JOIN executions e ON e.id = s.execution_id
+        WHERE s.status = 'ready' AND s.sched_key <= now()
+        ORDER BY s.sched_key LIMIT $1 FOR NO KEY UPDATE OF s, e SKIP LOCKED
+    )
+    UPDATE step_executions s SET
+        status = 'running', attempt = s.attempt + 1, fence = s.fence + 1, lease_owner = $2,
+        lease_until = now() + make_interval(secs => $3), started_at = coalesce(s.started_at, now()),
+        deadline_at = coalesce(s.deadline_at, now() + make_interval(secs => s.timeout_s))
+    FROM picked p WHERE s.execution_id = p.execution_id AND s.path = p.path AND s.status = 'ready'
+    RETURNING s.execution_id, s.path, s.attempt, s.fence,
+        extract(epoch FROM s.deadline_at - now())::float8 AS left_s, p.namespace, p.workflow_id, p.workflow_version,
+        p.status::text, p.last_seq, p.parameters, p.principal, p.traceparent
+"""
+_STARTED = """
+    WITH started AS (
+        UPDATE executions e SET status = 'running', started_at = coalesce(e.started_at, now()), last_seq = c.last_seq
+        FROM jsonb_to_recordset($1::jsonb -> 'executions') AS c (id uuid, last_seq bigint)
+        WHERE e.id = c.id AND e.status IN ('pending', 'running')
+        RETURNING 1
+    ), journal AS (
+        INSERT INTO events (execution_id, seq, type, path, attempt, data)
+        SELECT execution_id, seq, type, path, attempt, '{}' FROM jsonb_to_recordset($1::jsonb -> 'events') AS c (
+            execution_id uuid, seq bigint, type text, path text, attempt int)
+    )
+    SELECT count(*) FROM started
+"""
+# A row that is locked is about to be committed and needs no renewal; waiting for it could be a deadlock.
+_RENEW = """
+    UPDATE step_executions s SET lease_until = now() + make_interval(secs => $5)
+    FROM (
+        SELECT h.execution_id, h.path FROM unnest($1::uuid[], $2::text[], $3::int[]) AS h (execution_id, path, fence)
+        JOIN step_executions r USING (execution_id, path)
+        WHERE r.status = 'running' AND r.fence = h.fence AND r.lease_owner = $4 FOR NO KEY UPDATE OF r SKIP LOCKED
+    ) held
+    WHERE s.execution_id = held.execution_id AND s.path = held.path
+"""
+_CANCELLING = "SELECT id FROM executions WHERE status = 'cancelling' AND id = ANY($1::uuid[])"
+_EXPIRED = """SELECT execution_id, path, fence, lease_owner FROM step_executions
+    WHERE status = 'running' AND lease_until < now() ORDER BY lease_until LIMIT $1"""
+_OVERDUE = """SELECT execution_id, path, fence FROM step_executions
+    WHERE status IN ('ready', 'waiting') AND deadline_at < now() ORDER BY deadline_at LIMIT $1"""
+# Looking is no change of state: whoever takes a row to look at it puts the next look a lease away, and that is all.
+_DUE = """
+    WITH picked AS (
+        SELECT execution_id, path FROM step_executions WHERE {condition} AND look_at <= now()
+        ORDER BY look_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE step_executions s SET look_at = now() + make_interval(secs => $2)
+    FROM picked p JOIN executions e ON e.id = p.execution_id
+    WHERE s.execution_id = p.execution_id AND s.path = p.path AND {own_condition}
+    RETURNING s.execution_id, s.path, s.kind, s.fence, s.wait_key, e.namespace, e.principal, e.traceparent
+"""
+_DUE_WAITS = _DUE.format(condition="status = 'waiting'", own_condition="s.status = 'waiting'")
+_UNWANTED = "status IN ('cancelled', 'timed_out') AND wait_key IS NOT NULL"
+_DUE_WITHDRAWALS = _DUE.format(
+    condition=_UNWANTED, own_condition="s.status IN ('cancelled', 'timed_out') AND s.wait_key IS NOT NULL"
+)
+_LOOK_AGAIN = """UPDATE step_executions SET look_at = now() + make_interval(secs => $4)
+    WHERE execution_id = $1 AND path = $2 AND fence = $3 AND status = 'waiting'"""
+_WITHDRAWN = "UPDATE step_executions SET wait_key = NULL WHERE execution_id = $1 AND path = $2"
+_LOOK_NOW = "UPDATE step_executions SET look_at = now() WHERE wait_key = $1 AND status = 'waiting'"
+_CONTEXT = """SELECT namespace, workflow_id, workflow_version, parameters, principal, traceparent FROM executions
+    WHERE id = $1"""
+_RESULTS = """SELECT path, status::text, output FROM step_executions
+    WHERE execution_id = $1 AND path = ANY($2::text[])"""
+_PURGE_EXECUTIONS = """
+    WITH old AS (
+        SELECT e.id FROM workflows w JOIN executions e ON e.workflow_id = w.id
+        WHERE w.deleted_at IS NOT NULL AND e.status NOT IN ('pending', 'running', 'cancelling') LIMIT $1
+    ), journal AS (
+        DELETE FROM events WHERE execution_id IN (SELECT id FROM old)
+    )
+    DELETE FROM executions WHERE id IN (SELECT id FROM old)
+"""
+_PURGE_WORKFLOWS = """DELETE FROM workflows w WHERE w.deleted_at IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.workflow_id = w.id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A step held under a lease; `left_s` is what remains of its timeout."""
+
+    execution_id: UUID
+    path: str
+    fence: int
+    attempt: int
+    left_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What every step of an execution has in common."""
+
+    execution_id: UUID
+    namespace: str
+    workflow_id: UUID
+    workflow_version: int
+    parameters: dict[str, Any]
+    principal: dict[str, Any]
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueWait:
+    """A step that waits for `key`, to be looked at."""
+
+    execution_id: UUID
+    path: str
+    kind: str
+    fence: int
+    key: str
+    namespace: str
+    principal: dict[str, Any]
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A step whose lease or deadline has passed; `owner` is who held it."""
+
+    execution_id: UUID
+    path: str
+    fence: int
+    owner: UUID | None
+
+
+async def tune(connection: Connection) -> None:
+    """Keep the planner of this session on the indexes of the queue."""
+    await connection.execute(_TUNE)
+
+
+class Queue:
+    """The steps of all namespaces, as workers see them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def next_in_s(self) -> float | None:
+        """Return in how many seconds something is to be done, None when nothing is known of."""
+        return await self._database.fetchval(_NEXT)
+
+    async def claim(self, limit: int, owner: UUID, lease_s: float) -> list[tuple[Held, Origin]]:
+        """Take up to `limit` ready steps, the most urgent first; nobody else gets them while the lease holds."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_CLAIM, limit, owner, lease_s)
+            if rows:
+                document = _started(rows)
+                if await connection.fetchval(_STARTED, document) != len(document["executions"]):
+                    raise AssertionError("a claimed step belongs to an execution that has ended")
+        return [(_held(row), _origin(row["execution_id"], row)) for row in rows]
+
+    async def renew(self, held: Sequence[Held], owner: UUID, lease_s: float) -> int:
+        """Renew the leases that still hold and return how many."""
+        return await self._database.execute(
+            _RENEW,
+            [item.execution_id for item in held],
+            [item.path for item in held],
+            [item.fence for item in held],
+            owner,
+            lease_s,
+        )
+
+    async def cancelling(self, execution_ids: Iterable[UUID]) -> list[UUID]:
+        """Return which of the executions are being cancelled."""
+        return [row["id"] for row in await self._database.fetch(_CANCELLING, list(execution_ids))]
+
+    async def expired(self, limit: int) -> list[Lapsed]:
+        """Return running steps whose lease has run out."""
+        rows = await self._database.fetch(_EXPIRED, limit)
+        return [Lapsed(row["execution_id"], row["path"], row["fence"], row["lease_owner"]) for row in rows]
+
+    async def overdue(self, limit: int) -> list[Lapsed]:
+        """Return steps that nobody runs and whose timeout has passed."""
+        rows = await self._database.fetch(_OVERDUE, limit)
+        return [Lapsed(row["execution_id"], row["path"], row["fence"], None) for row in rows]
+
+    async def due_waits(self, limit: int, lease_s: float) -> list[DueWait]:
+        """Take waiting steps that are to be looked at; untouched, they are due again after `lease_s`."""
+        return [_due(row) for row in await self._database.fetch(_DUE_WAITS, limit, lease_s)]
+
+    async def due_withdrawals(self, limit: int, lease_s: float) -> list[DueWait]:
+        """Take cancelled steps that had asked somebody for something."""
+        return [_due(row) for row in await self._database.fetch(_DUE_WITHDRAWALS, limit, lease_s)]
+
+    async def look_again(self, wait: DueWait, in_s: float) -> None:
+        """Put the next look at a waiting step off."""
+        await self._database.execute(_LOOK_AGAIN, wait.execution_id, wait.path, wait.fence, in_s)
+
+    async def mark_withdrawn(self, wait: DueWait) -> None:
+        """Note that nothing is left of what the step asked for."""
+        await self._database.execute(_WITHDRAWN, wait.execution_id, wait.path)
+
+    async def origin(self, execution_id: UUID) -> Origin | None:
+        """Return what the steps of an execution have in common; None when it was deleted."""
+        row = await self._database.fetchrow(_CONTEXT, execution_id)
+        return None if row is None else _origin(execution_id, row)
+
+    async def results(self, execution_id: UUID, paths: Sequence[str]) -> list[tuple[str, str, Any]]:
+        """Return path, status and output of steps that have ended."""
+        rows = await self._database.fetch(_RESULTS, execution_id, list(paths))
+        return [(row["path"], row["status"], row["output"]) for row in rows]
+
+    async def purge(self, limit: int) -> int:
+        """Delete up to `limit` executions of deleted workflows, then the workflows; return how many executions."""
+        async with self._database.transaction() as connection:
+            deleted = await connection.execute(_PURGE_EXECUTIONS, limit)
+            await connection.execute(_PURGE_WORKFLOWS)
+        return deleted
+
+
+async def look_now(connection: Connection, key: str) -> int:
+    """Let whoever waits for `key` be looked at now."""
+    return await connection.execute(_LOOK_NOW, key)
+
+
+def _started(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
+    last: dict[UUID, int] = {}
+    events: list[dict[str, Any]] = []
+
+    def tell(execution_id: UUID, kind: str, path: str | None, attempt: int | None) -> None:
+        last[execution_id] += 1
+        seq = last[execution_id]
+        events.append({"execution_id": str(execution_id), "seq": seq, "type": kind, "path": path, "attempt": attempt})
+
+    for row in rows:
+        if row["execution_id"] not in last:
+            last[row["execution_id"]] = row["last_seq"]
+            if row["status"] == "pending":
+                tell(row["execution_id"], "execution.started", None, None)
+        tell(row["execution_id"], "step.started", row["path"], row["attempt"])
+    return {"executions": [{"id": str(key), "last_seq": seq} for key, seq in last.items()], "events": events}
+
+
+def _held(row: Row) -> Held:
+    return Held(row["execution_id"], row["path"], row["fence"], row["attempt"], row["left_s"])
+
+
+def _origin(execution_id: UUID, row: Row) -> Origin:
+    return Origin(
+        execution_id,
+        row["namespace"],
+        row["workflow_id"],
+        row["workflow_version"],
+        row["parameters"],
+        row["principal"],
+        row["traceparent"],
+    )
+
+
+def _due(row: Row) -> DueWait:
+    return DueWait(
+        row["execution_id"],
+        row["path"],
+        row["kind"],
+        row["fence"],
+        row["wait_key"],
+        row["namespace"],
+        row["principal"],
+        row["traceparent"],
+    )

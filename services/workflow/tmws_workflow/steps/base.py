@@ -1,0 +1,177 @@
+"""What a kind of step is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+
+from tmws_shared.auth import Principal
+from tmws_shared.http import Answer, ServiceClient
+from tmws_workflow.engine import Outcome
+from tmws_workflow.retries import RetryPolicy
+
+
+class StepFailed(Exception):
+    """A step did not succeed, for a reason of its own.
+
+    `retry_after_s` is None when another attempt cannot help, else the least pause before one.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        problem: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message}
+        if status is not None:
+            self.error |= {"status": status}
+        if problem is not None:
+            self.error |= {"problem": problem}
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One member of a step's `with`: the JSON types it may have when it is no expression."""
+
+    types: tuple[type, ...]
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The other services, and how long to wait before looking again for what was not announced."""
+
+    task: ServiceClient
+    memory: ServiceClient
+    look_again_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """One attempt of one step, its arguments evaluated."""
+
+    execution_id: UUID
+    path: str
+    arguments: dict[str, Any]
+    principal: Principal
+    services: Services
+    now: datetime
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key all attempts of the step share."""
+        return f"{self.execution_id}:{self.path}"
+
+    async def send(
+        self, client: ServiceClient, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """Call a service with the rights of whoever started the execution."""
+        # Attempts must send the same bytes, and a JSON object read back from the table has its keys in another order.
+        json = None if body is None else orjson.loads(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+        headers = {"idempotency-key": self.idempotency_key} if method == "POST" else None
+        return await client.call(method, path, self.principal, json=json, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A step that waits, and is looked at again."""
+
+    execution_id: UUID
+    path: str
+    key: str
+    principal: Principal
+    services: Services
+
+    @property
+    def subject(self) -> str:
+        """What is waited for: the key without its kind."""
+        return self.key.partition(":")[2]
+
+
+SERVICE_RETRY = RetryPolicy(max_attempts=5, initial_s=1.0, factor=2.0, max_s=60.0)
+NO_RETRY = RetryPolicy(max_attempts=1)
+
+
+class StepKind(Protocol):
+    """A kind of step: what it takes, what it may do, how it starts and what it does when looked at again."""
+
+    @property
+    def uses(self) -> str:
+        """The kind's name in definitions."""
+        ...
+
+    @property
+    def arguments(self) -> Mapping[str, Argument] | None:
+        """What `with` may hold; None for anything."""
+        ...
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The rights its calls need."""
+        ...
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How its steps are tried again when the definition does not say."""
+        ...
+
+    def check(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (member, what is wrong) for literal arguments that no type can rule out."""
+        ...
+
+    async def start(self, call: StepCall) -> Outcome:
+        """Run an attempt.
+
+        Raises:
+            StepFailed: it did not succeed.
+            ProblemError: a service refused it or is not available.
+        """
+        ...
+
+    async def look(self, wait: Wait) -> Outcome | None:
+        """Look whether what the step waits for is there; None when not.
+
+        Raises:
+            ProblemError: the service that knows is not available.
+        """
+        ...
+
+    async def withdraw(self, wait: Wait) -> None:
+        """Take back what a cancelled step asked for.
+
+        Raises:
+            ProblemError: the service refused, or is not available.
+        """
+        ...
+
+
+class Simple:
+    """A kind whose steps end with their attempt; to be built upon."""
+
+    retry = NO_RETRY
+    scopes: frozenset[str] = frozenset()
+
+    def check(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Find nothing wrong that the types allow."""
+        del arguments
+        return []
+
+    async def look(self, wait: Wait) -> Outcome | None:
+        """Say that nothing is there: such a step never waits."""
+        del wait
+        return None
+
+    async def withdraw(self, wait: Wait) -> None:
+        """Do nothing: such a step asks nobody for anything."""
+        del wait
