@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -132,7 +133,10 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
-        _Server(server_config(build(settings), settings.listen, **options)).run()
+        app = build(settings)
+        # Everything imported stays for good: no collection, and not the exit either (0.5 s), has to walk it again.
+        gc.freeze()
+        _Server(server_config(app, settings.listen, **options)).run()
     except ConfigurationError as error:
         sys.exit(refuse(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,6 +14,7 @@ from tmws_shared.redis import RedisDown
 
 Check = Callable[[], Awaitable[None]]
 CHECK_TIMEOUT_S = 2.0
+VERSION = version("tmws-shared")
 PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -34,7 +36,7 @@ def health_routes() -> APIRouter:
         ]
         if failed:
             raise Unavailable(f"not ready: {', '.join(failed)}")
-        return {"status": "ready"}
+        return {"status": "ready", "version": VERSION}
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -29,8 +29,8 @@ deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 class UpstreamProblem(ProblemError):
     """Another service refused the request."""
 
-    def __init__(self, status: int, document: dict[str, Any]) -> None:
-        super().__init__(str(document.get("detail") or document.get("title") or f"status {status}"))
+    def __init__(self, status: int, document: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(str(document.get("detail") or document.get("title") or f"status {status}"), headers=headers)
         self.status = status  # pyright: ignore[reportAttributeAccessIssue] -- the one problem whose status is not its class's
         self.upstream = document
 
@@ -134,6 +134,10 @@ def _problem(answer: Answer, audience: str) -> ProblemError:
         document = answer.json()
     except orjson.JSONDecodeError:
         document = {"title": f"The {audience} service answered {answer.status}."}
+    given = answer.headers.get("retry-after", "")
+    retry_after_s = int(given) if given.isascii() and given.isdigit() else None
     if answer.status in (502, 503, 504):
-        return Unavailable(str(document.get("detail") or document.get("title")))
-    return UpstreamProblem(answer.status, document)
+        return Unavailable(str(document.get("detail") or document.get("title")), retry_after_s=retry_after_s or 1)
+    return UpstreamProblem(
+        answer.status, document, {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    )

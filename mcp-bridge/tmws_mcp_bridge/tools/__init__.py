@@ -1,0 +1,1 @@
+"""The tools that an agent sees, by the service they speak to."""

@@ -1,0 +1,87 @@
+"""A stack with auth switched on: keys, tokens and scopes, over REST and MCP."""
+
+import pytest
+from fastmcp.exceptions import ToolError
+
+
+@pytest.fixture
+def admin(guarded_stack):
+    with guarded_stack.client() as client:
+        yield client
+
+
+def make_key(admin, *scopes):
+    answer = admin.post("/api/v1/keys", json={"name": "e2e", "scopes": list(scopes)})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def test_without_a_credential_nothing_is_shown(guarded_stack):
+    with guarded_stack.client(token="") as client:
+        answer = client.get("/api/v1/tasks")
+    assert answer.status_code == 401
+    assert "www-authenticate" in answer.headers
+
+
+def test_a_made_up_key_is_refused(guarded_stack):
+    with guarded_stack.client(token="tmws_aaaaaaaa_bbbbbbbbbbbbbbbb_cccccc") as client:
+        assert client.get("/api/v1/tasks").status_code == 401
+
+
+def test_health_needs_no_credential(guarded_stack):
+    with guarded_stack.client(token="") as client:
+        assert client.get("/health").status_code == 200
+
+
+def test_the_first_key_is_for_its_owner_only(guarded_stack):
+    assert guarded_stack.paths.admin_key.stat().st_mode & 0o077 == 0
+
+
+def test_the_first_key_may_do_everything(admin):
+    assert admin.post("/api/v1/tasks", json={"title": "By the admin"}).status_code == 201
+
+
+def test_a_key_may_do_what_its_scopes_say(guarded_stack, admin):
+    key = make_key(admin, "task:read")["key"]
+    with guarded_stack.client(token=key) as client:
+        read = client.get("/api/v1/tasks")
+        write = client.post("/api/v1/tasks", json={"title": "x"})
+    assert (read.status_code, write.status_code) == (200, 403)
+    assert write.json()["scope"] == "task:write"
+
+
+def test_a_revoked_key_is_refused(guarded_stack, admin):
+    made = make_key(admin, "task:read")
+    with guarded_stack.client(token=made["key"]) as client:
+        before = client.get("/api/v1/tasks").status_code
+        admin.delete(f"/api/v1/keys/{made['id']}")
+        after = client.get("/api/v1/tasks").status_code
+    assert (before, after) == (200, 401)
+
+
+def test_a_token_stands_for_its_key(guarded_stack, admin):
+    key = make_key(admin, "task:read")["key"]
+    with guarded_stack.client(token=key) as client:
+        token = client.post("/api/v1/auth/token", json={}).json()["access_token"]
+    with guarded_stack.client(token=token) as client:
+        assert client.get("/api/v1/tasks").status_code == 200
+        assert client.post("/api/v1/tasks", json={"title": "x"}).status_code == 403
+
+
+async def test_the_bridge_finds_the_first_key_by_itself(guarded_stack):
+    async with guarded_stack.bridge() as client:
+        answer = await client.call_tool("manage_task", {"operation": "list"})
+    assert "tasks" in answer.structured_content
+
+
+async def test_the_bridge_uses_the_token_it_is_given(guarded_stack, admin):
+    key = make_key(admin, "task:read")["key"]
+    async with guarded_stack.bridge({"TMWS_TOKEN": key}) as client:
+        with pytest.raises(ToolError, match="task:write"):
+            await client.call_tool("manage_task", {"operation": "create", "task_data": {"title": "x"}})
+
+
+async def test_a_wrong_token_is_told_with_what_to_do(guarded_stack):
+    async with guarded_stack.bridge({"TMWS_TOKEN": "wrong"}) as client:
+        with pytest.raises(ToolError, match="TMWS_TOKEN"):
+            await client.call_tool("manage_task", {"operation": "list"})
