@@ -82,7 +82,7 @@ class Verdict:
 
 
 class LocalBuckets:
-    """The same limit in this process. It learns what Redis says, and goes on from there when Redis goes."""
+    """The same limit for what this process sees; it knows what Redis said last, and goes on from there without it."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float] = monotonic) -> None:
         self._policy = policy
@@ -97,12 +97,16 @@ class LocalBuckets:
         # Without the slack, rounding would lose the last request of a burst.
         if ahead_s > self._policy.period_s + 1e-6:
             return Verdict(passes=False, ahead_s=full_at - current, policy=self._policy)
-        self.learn(key, ahead_s)
+        self._note(key, current + ahead_s)
         return Verdict(passes=True, ahead_s=ahead_s, policy=self._policy)
 
-    def learn(self, key: str, ahead_s: float) -> None:
-        """Note how far ahead the bucket is."""
-        self._full_at[key] = self._clock() + ahead_s
+    def learn(self, key: str, verdict: Verdict) -> None:
+        """Take over what Redis says; what passed here while it was away is not forgotten."""
+        full_at = self._clock() + verdict.ahead_s
+        self._note(key, max(full_at, self._full_at.get(key, 0.0)) if verdict.passes else full_at)
+
+    def _note(self, key: str, full_at: float) -> None:
+        self._full_at[key] = full_at
         self._full_at.move_to_end(key)
         if len(self._full_at) > LOCAL_BUCKETS:
             self._full_at.popitem(last=False)
@@ -117,7 +121,7 @@ class RateLimiter:
         self._local = LocalBuckets(policy)
         # Rounded down, or the last request of a burst would not fit.
         self._arguments = (str(int(policy.interval_s * 1e6)), str(policy.period_s * 1_000_000))
-        self._waiting: list[tuple[str, asyncio.Future[Verdict]]] = []
+        self._waiting: list[tuple[str, asyncio.Future[Verdict | None]]] = []
         self._asking: asyncio.Task[None] | None = None
         self._sha: str | None = None
 
@@ -138,14 +142,17 @@ class RateLimiter:
         return verdict.headers()
 
     async def _decide(self, key: str) -> Verdict:
+        here = self._local.take(key)
+        if not here.passes:
+            return here
         if not self._redis.is_up:
             _FALLBACKS.inc()
-            return self._local.take(key)
-        answer = asyncio.get_running_loop().create_future()
+            return here
+        answer: asyncio.Future[Verdict | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask_all())
-        return await answer
+        return await answer or here
 
     async def _ask_all(self) -> None:
         while self._waiting:
@@ -155,7 +162,7 @@ class RateLimiter:
                 verdicts = await self._ask(keys)
             except RedisDown:
                 _FALLBACKS.inc(len(keys))
-                verdicts = [self._local.take(key) for key in keys]
+                verdicts = [None] * len(keys)
             for (_, answer), verdict in zip(batch, verdicts, strict=True):
                 if not answer.done():
                     answer.set_result(verdict)
@@ -164,7 +171,7 @@ class RateLimiter:
         answers = await self._redis.ask(self._evaluate(self._redis.require(), keys))
         verdicts = [Verdict(bool(passes), int(ahead_us) / 1e6, self._policy) for passes, ahead_us in answers]
         for key, verdict in zip(keys, verdicts, strict=True):
-            self._local.learn(key, verdict.ahead_s)
+            self._local.learn(key, verdict)
         return verdicts
 
     async def _evaluate(self, client: Redis, keys: Sequence[str]) -> list[tuple[int, bytes]]:

@@ -54,7 +54,8 @@ class OpenApi:
     def __init__(self, routes: Iterable[Route], own: Document, clients: Mapping[str, ServiceClient]) -> None:
         self._routes = list(routes)
         self._own = own
-        self._clients = clients
+        described = {route.service for route in self._routes}
+        self._clients = {name: client for name, client in clients.items() if name in described}
         self._parts: dict[str, Document] = {}
         self._asked_at = -KEPT_S
         self._body = b""

@@ -29,12 +29,12 @@ class Traffic:
         second = int(self._clock())
         self._by_second[second] = self._by_second.get(second, 0) + 1
         if len(self._by_second) > WINDOW_S + 1:
-            self._by_second = {known: count for known, count in self._by_second.items() if known > second - WINDOW_S}
+            self._by_second = {known: count for known, count in self._by_second.items() if known >= second - WINDOW_S}
 
     def stats(self) -> TrafficStats:
         """Return what was counted."""
         current = self._clock()
-        recent = sum(count for second, count in self._by_second.items() if second > current - WINDOW_S)
+        recent = sum(count for second, count in self._by_second.items() if second >= current - WINDOW_S)
         durations = sorted(self._durations_s)
         return TrafficStats(
             requests=self._by_status.total(),

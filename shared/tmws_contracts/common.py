@@ -26,6 +26,17 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_enum_values=False)
 
 
+def _forget_defaults(schema: dict[str, Any]) -> None:
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
+
+
+class WireChange(Wire):
+    """A change: the fields given are set, the others stay, so that its defaults mean nothing to callers."""
+
+    model_config = ConfigDict(json_schema_extra=_forget_defaults)
+
+
 class Priority(StrEnum):
     """How urgent a piece of work is; the same words for tasks and workflows."""
 

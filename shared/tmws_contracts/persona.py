@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tmws_contracts.common import Label, Line, Metadata, Slug, Text, UtcTime, Wire
+from tmws_contracts.common import Label, Line, Metadata, Slug, Text, UtcTime, Wire, WireChange
 
 Prose = Annotated[Text, Field(max_length=4_096)]
 Instructions = Annotated[Text, Field(max_length=32_768, description="the prompt of an agent that adopts the persona")]
@@ -24,7 +24,7 @@ class NewPersona(Wire):
     instructions: Instructions | None = None
 
 
-class PersonaChange(Wire):
+class PersonaChange(WireChange):
     """What `PUT /personas/{id}` takes: the fields given are set, the others stay."""
 
     name: Line = ""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from tmws_contracts.common import Label, Line, Metadata, Priority, Slug, Text, UtcTime, Wire
+from tmws_contracts.common import Label, Line, Metadata, Priority, Slug, Text, UtcTime, Wire, WireChange
 
 MAX_DEPENDENCIES = 100
 Description = Annotated[Text, Field(max_length=65_536)]
@@ -40,7 +40,7 @@ class NewTask(Wire):
     depends_on: Annotated[list[UUID], Field(max_length=MAX_DEPENDENCIES)] = []
 
 
-class TaskChange(Wire):
+class TaskChange(WireChange):
     """What `PUT /tasks/{id}` takes: the fields given are set, the others stay."""
 
     title: Line = ""

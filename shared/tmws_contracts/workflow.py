@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from tmws_contracts.common import Document, Line, Metadata, Priority, UtcTime, Wire
+from tmws_contracts.common import Document, Line, Metadata, Priority, UtcTime, Wire, WireChange
 
 
 class WorkflowType(StrEnum):
@@ -64,7 +64,7 @@ class NewWorkflow(Wire):
     config: Document = Field(description="`inputs`, `steps` and `output`; see docs/workflows.md")
 
 
-class WorkflowChange(Wire):
+class WorkflowChange(WireChange):
     """What `PUT /workflows/{id}` takes: the fields given are set, the others stay."""
 
     name: Line = ""

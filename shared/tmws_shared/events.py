@@ -92,7 +92,8 @@ class Relay:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._woken.wait(), POLL_S)
+            async with asyncio.timeout(POLL_S):
+                await self._woken.wait()
         except TimeoutError:
             return
         self._woken.clear()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
+_RING_TIMEOUT_S = 1.0
 _JOB = "ring"
 
 
@@ -32,10 +34,11 @@ def _dump(job: dict[str, Any]) -> bytes:
 
 
 class Doorbell:
-    """Rings for the workers of one queue, and hears it."""
+    """Rings for the workers of one queue, and hears it within `poll_s` seconds: arq polls Redis that often."""
 
-    def __init__(self, url: str, queue: str) -> None:
+    def __init__(self, url: str, queue: str, *, poll_s: float = 0.05) -> None:
         self._url = url
+        self._poll_s = poll_s
         self._queue = f"tmws:bell:{queue}"
         self._pool: ArqRedis | None = None
 
@@ -70,9 +73,16 @@ class Doorbell:
 
         worker = Worker(
             functions=[func(ring, name=_JOB, keep_result=0, max_tries=1)],
-            queue_name=self._queue, redis_settings=_settings(self._url), poll_delay=0.05, keep_result=0, max_tries=1,
-            handle_signals=False, job_serializer=_dump, job_deserializer=orjson.loads, health_check_interval=3600,
-        )  # fmt: skip
+            queue_name=self._queue,
+            redis_settings=_settings(self._url),
+            poll_delay=self._poll_s,
+            keep_result=0,
+            max_tries=1,
+            handle_signals=False,
+            job_serializer=_dump,
+            job_deserializer=orjson.loads,
+            health_check_interval=3600,
+        )
         try:
             await worker.async_run()
         finally:
@@ -82,3 +92,38 @@ class Doorbell:
         """Close the connections."""
         if self._pool is not None:
             await self._pool.aclose()
+
+
+class Ringer:
+    """Rings a bell from the side, so that no request waits for Redis."""
+
+    def __init__(self, bell: Doorbell) -> None:
+        self._bell = bell
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Have the bell rung soon; many askings before the next ring are one."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Ring until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RING_TIMEOUT_S):
+                    await self._bell.ring()
+
+
+@asynccontextmanager
+async def ringing(url: str, queue: str) -> AsyncGenerator[Ringer]:
+    """Yield a ringer that runs for as long as the block."""
+    bell = Doorbell(url, queue)
+    ringer = Ringer(bell)
+    running = asyncio.create_task(ringer.run(), name=f"ring {queue}")
+    try:
+        yield ringer
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await bell.close()

@@ -19,6 +19,7 @@ from support.deployments import (
     k8s_parts,
     main_container,
     of_kind,
+    secret_names,
     setting_names,
 )
 from tmws_local.stack import STACK
@@ -27,10 +28,7 @@ from tmws_shared.settings import known_names
 BRIDGE = "mcp-bridge"
 DOORS = {"gateway", BRIDGE}
 EDGES = {(process.name, upstream) for process in STACK for upstream in process.upstreams}
-SECRETS = set(
-    re.search(r"for name in ((?:[A-Z_]+[ \\\n]*)+)", (ROOT / "deploy/docker/secrets.sh").read_text())[1].split()
-)  # type: ignore[index] -- it is there
-SECRETS.discard("\\")
+SECRETS = secret_names()
 DEPLOYMENT_FILES = [
     ROOT / "compose.yaml",
     ROOT / "deploy/docker/Dockerfile",
@@ -154,6 +152,10 @@ def test_kubernetes_uses_the_secrets_that_the_script_makes() -> None:
         name for path in files for name in re.findall(r"secretKeyRef: \{name: tmws, key: ([A-Z_]+)\}", path.read_text())
     ]
     assert set(used) == SECRETS
+
+
+def test_script_makes_eight_secrets() -> None:
+    assert len(SECRETS) == 8
 
 
 def test_examples_of_secrets_are_complete_and_empty() -> None:

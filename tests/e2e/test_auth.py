@@ -1,5 +1,7 @@
 """A stack with auth switched on: keys, tokens and scopes, over REST and MCP."""
 
+import uuid
+
 import pytest
 from fastmcp.exceptions import ToolError
 
@@ -11,7 +13,7 @@ def admin(guarded_stack):
 
 
 def make_key(admin, *scopes):
-    answer = admin.post("/api/v1/keys", json={"name": "e2e", "scopes": list(scopes)})
+    answer = admin.post("/api/v1/keys", json={"name": str(uuid.uuid4()), "scopes": list(scopes)})
     assert answer.status_code == 201, answer.text
     return answer.json()
 

@@ -52,7 +52,7 @@ async def test_a_caller_acts_with_its_own_credential(bridge_url, guarded_stack):
 
 async def test_a_caller_without_a_credential_gets_nothing(bridge_url):
     async with connect(bridge_url, "") as client:
-        with pytest.raises(ToolError, match="Credentials are missing"):
+        with pytest.raises(ToolError, match="needs a valid API key"):
             await client.call_tool("manage_task", {"operation": "list"})
 
 

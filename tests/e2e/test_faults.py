@@ -5,6 +5,8 @@ import time
 import uuid
 from collections import Counter
 
+import pytest
+
 from support.workflows import execute, journal, save_workflow, wait_for_end, wait_for_step
 
 STEPS = 8
@@ -68,42 +70,63 @@ def storing_steps(marker):
     ]
 
 
-def test_a_killed_worker_is_replaced_and_no_step_runs_twice(stack, api):
+@pytest.fixture(scope="module")
+def disturbed(shared_stack):
+    """An execution whose worker was killed in the middle: itself, what it kept, its journal."""
     marker = str(uuid.uuid4())
-    pause = {"id": "pause", "uses": "delay", "needs": ["keep_3"], "with": {"duration": "200ms"}}
-    steps = storing_steps(marker)
-    steps[4]["needs"] = ["pause"]
-    execution_id = execute(api, save_workflow(api, *steps, pause))
-    wait_for_step(api, execution_id, "keep_3", "completed")
-    stack.kill("workflow-worker")
-    execution = wait_for_end(api, execution_id)
-    kept = api.get("/api/v1/memory/recall", params={"tags": marker}).json()["items"]
+    with shared_stack.client() as api:
+        execution_id = execute(api, save_workflow(api, *storing_steps(marker)))
+        wait_for_step(api, execution_id, "keep_1", "completed")
+        shared_stack.kill("workflow-worker")
+        execution = wait_for_end(api, execution_id)
+        kept = api.get("/api/v1/memory/recall", params={"tags": marker}).json()["items"]
+        return execution, kept, journal(api, execution_id)
+
+
+def test_an_execution_completes_although_its_worker_was_killed(disturbed):
+    execution, _, _ = disturbed
     assert execution["status"] == "completed"
+    assert {step["status"] for step in execution["steps"]} == {"completed"}
+
+
+def test_the_worker_was_killed_in_the_middle(disturbed):
+    _, _, events = disturbed
+    assert "step.lease_lost" in {event["type"] for event in events}
+
+
+def test_no_step_of_a_killed_worker_took_effect_twice(disturbed):
+    _, kept, _ = disturbed
     assert [memory["store_count"] for memory in kept] == [1] * STEPS
 
 
-def test_the_journal_of_a_disturbed_execution_is_whole(stack, api):
-    execution_id = execute(api, save_workflow(api, *storing_steps(str(uuid.uuid4()))))
-    wait_for_step(api, execution_id, "keep_1", "completed")
-    stack.kill("workflow-worker")
-    wait_for_end(api, execution_id)
-    events = journal(api, execution_id)
+def test_no_step_of_a_killed_worker_completes_twice(disturbed):
+    _, _, events = disturbed
     completed = Counter(event["step"] for event in events if event["type"] == "step.completed")
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert completed == {f"keep_{number}": 1 for number in range(STEPS)}
 
 
-def test_nothing_accepted_is_lost_when_postgres_is_killed(stack, api):
-    writer = write_while(stack, lambda: stack.kill("postgres"))
-    assert writer.statuses == {201, 503}
-    assert missing(api, writer.accepted) == []
+def test_the_journal_of_a_disturbed_execution_has_no_gaps(disturbed):
+    _, _, events = disturbed
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
 
 
-def test_who_comes_while_postgres_is_down_is_told_when_to_come_again(stack):
-    writer = write_while(stack, lambda: stack.kill("postgres"))
-    refused = [answer for answer in writer.answers if answer.status_code == 503]
+@pytest.fixture(scope="module")
+def written_while_postgres_died(shared_stack):
+    """What a writer was answered while Postgres was killed and came back."""
+    return write_while(shared_stack, lambda: shared_stack.kill("postgres"))
+
+
+def test_without_postgres_writes_are_put_off(written_while_postgres_died):
+    assert written_while_postgres_died.statuses == {201, 503}
+
+
+def test_nothing_accepted_is_lost_when_postgres_is_killed(written_while_postgres_died, api):
+    assert missing(api, written_while_postgres_died.accepted) == []
+
+
+def test_who_comes_while_postgres_is_down_is_told_when_to_come_again(written_while_postgres_died):
+    refused = [answer for answer in written_while_postgres_died.answers if answer.status_code == 503]
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-    assert refused
 
 
 def test_nothing_accepted_is_lost_when_redis_is_killed(stack, api):

@@ -114,23 +114,18 @@ def test_only_the_protocol_is_on_standard_output(stack):
         b"\xff\xfe",
         b'{"jsonrpc":"2.0","id":3,"method":"tools/list"}\n',
     ]
-    ended = subprocess.run(
-        [sys.executable, "-m", "tmws_mcp_bridge"],
-        input=b"\n".join(lines),
-        env=stack.environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    answers = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert {answer["jsonrpc"] for answer in answers} == {"2.0"}
-    assert {1, 3} <= {answer.get("id") for answer in answers}
+    with start_bridge(stack) as bridge:
+        bridge.stdin.write(b"\n".join(lines))
+        bridge.stdin.flush()
+        answers = [json.loads(bridge.stdout.readline()) for _ in range(3)]
+        bridge.stdin.close()
+        rest = bridge.stdout.read()
+    assert [answer.get("id") for answer in answers] == [1, 2, 3]
+    assert rest == b""
 
 
 def test_a_client_that_closes_the_pipe_ends_the_bridge(stack):
-    with subprocess.Popen(
-        [sys.executable, "-m", "tmws_mcp_bridge"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=stack.environment
-    ) as bridge:
+    with start_bridge(stack) as bridge:
         bridge.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
         bridge.stdin.flush()
         bridge.stdout.readline()
@@ -140,3 +135,8 @@ def test_a_client_that_closes_the_pipe_ends_the_bridge(stack):
 
 async def manage(client, operation, data):
     return (await client.call_tool("manage_task", {"operation": operation, "task_data": data})).structured_content
+
+
+def start_bridge(stack):
+    command = [sys.executable, "-m", "tmws_mcp_bridge"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=stack.environment)

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from support.waiting import eventually
 from support.workflows import execute, save_workflow, wait_for_end
 
 NOBODY = "01940000-0000-7000-8000-000000000000"
@@ -257,6 +258,6 @@ def test_what_is_wrong_is_told_as_a_problem(api, method, path, body, status):
 
 def test_what_was_changed_is_on_record(api):
     answer = api.post("/api/v1/tasks", json={"title": "On record"})
-    request_id = answer.headers["x-request-id"]
-    event = api.get("/api/v1/audit", params={"request_id": request_id}).json()["items"][0]
+    recorded = {"request_id": answer.headers["x-request-id"]}
+    event = eventually(lambda: api.get("/api/v1/audit", params=recorded).json()["items"])[0]
     assert (event["action"], event["status"], event["changed_fields"]) == ("POST /api/v1/tasks", 201, ["title"])

@@ -52,6 +52,15 @@ def test_a_callers_trace_is_carried_on(api, spans):
     assert "tmws-persona" in {span.service for span in spans.wait_for(trace_id, {"tmws-gateway", "tmws-persona"})}
 
 
+async def test_a_trace_begins_at_the_bridge(stack, spans):
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    async with stack.bridge(tracing) as client:
+        await client.call_tool("semantic_search", {"query": "what is traced?"})
+    wanted = {"tmws-mcp-bridge", "tmws-gateway", "tmws-memory"}
+    trace_id = next(span.trace_id for span in spans.of_service("tmws-mcp-bridge") if span.name.startswith("tools/call"))
+    assert wanted <= {span.service for span in spans.wait_for(trace_id, wanted)}
+
+
 def test_executions_have_traces_of_their_own(api):
     workflow_id = save_workflow(api, {"id": "nothing", "uses": "transform", "with": {}})
     first, second = (

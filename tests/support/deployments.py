@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ Edge: TypeAlias = tuple[str, str]
 _SETTING = re.compile(r"\bTMWS_[A-Z_]+\b")
 _UPSTREAM = re.compile(r"TMWS_([A-Z]+)_URL")
 _ROLE = re.compile(r"postgresql://tmws_([a-z]+):")
+_SCRIPT_NAMES = re.compile(r"^for name in ([A-Z_ \\\n]+); do$", re.MULTILINE)
 _NAME = "app.kubernetes.io/name"
 
 
@@ -44,11 +46,13 @@ class Part:
         return {name: url for name, url in urls.items() if name not in {"database", "redis", "public"}}
 
 
+@cache
 def compose_file() -> Yaml:
     """Return compose.yaml, its variables as they are written."""
     return yaml.safe_load((ROOT / "compose.yaml").read_text())
 
 
+@cache
 def compose_parts() -> dict[str, Part]:
     """Return our own processes of compose.yaml."""
     services: Yaml = compose_file()["services"]
@@ -65,6 +69,7 @@ def _port(settings: dict[str, str]) -> int:
     return int(settings.get("TMWS_API_PORT") or settings["TMWS_LISTEN"].rpartition(":")[2])
 
 
+@cache
 def documents(folder: Path) -> list[Yaml]:
     """Return the Kubernetes objects and patches of a folder."""
     texts = (path.read_text() for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml")
@@ -76,6 +81,7 @@ def of_kind(folder: Path, kind: str) -> dict[str, Yaml]:
     return {item["metadata"]["name"]: item for item in documents(folder) if item["kind"] == kind}
 
 
+@cache
 def k8s_parts() -> dict[str, Part]:
     """Return the processes of deploy/k8s/base with the settings of the overlay for production."""
     deployments = of_kind(K8S / "base", "Deployment")
@@ -106,6 +112,12 @@ def env_file(path: Path) -> dict[str, str]:
     """Return the NAME=value lines of a file."""
     lines = (line.partition("=") for line in path.read_text().splitlines() if line and not line.startswith("#"))
     return {name: value for name, _, value in lines}
+
+
+def secret_names() -> frozenset[str]:
+    """Return the names of the secrets that deploy/docker/secrets.sh makes."""
+    found = _SCRIPT_NAMES.search((ROOT / "deploy/docker/secrets.sh").read_text())
+    return frozenset(found.group(1).replace("\\", " ").split() if found else ())
 
 
 def setting_names(path: Path) -> set[str]:

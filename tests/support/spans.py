@@ -16,6 +16,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from support.waiting import eventually
+
 TIMEOUT_S = 15.0
 
 
@@ -57,6 +59,14 @@ class Spans:
         """Return the spans of one trace."""
         with self._lock:
             return [span for span in self._spans if span.trace_id == trace_id]
+
+    def trace_from(self, service: str) -> str:
+        """Return the id of the first trace in which this service has a span; an empty string after 15 s without."""
+        return eventually(lambda: self._first_trace(service), TIMEOUT_S)
+
+    def _first_trace(self, service: str) -> str:
+        with self._lock:
+            return next((span.trace_id for span in self._spans if span.service == service), "")
 
     def wait_for(self, trace_id: str, services: set[str]) -> list[Span]:
         """Return the spans of the trace once each of these services has one, or what there is after 15 s."""

@@ -21,6 +21,7 @@ import httpx2
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
+from support.waiting import eventually
 from tmws_local.paths import Paths, free_port
 from tmws_local.state import read_state
 
@@ -87,11 +88,13 @@ class Stack:
         return pids[name] or 0
 
     def kill(self, name: str) -> None:
-        """End one process at once, as a crash would."""
-        os.kill(self.pid(name), signal.SIGKILL)
+        """End one process at once, as a crash would; return when the supervisor has seen it."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: self.pid(name) != pid)
 
     def wait_until_healthy(self) -> None:
-        """Wait until `/health` answers 200.
+        """Wait until every process is ready and `/health` answers 200.
 
         Raises:
             TimeoutError: it did not within 30 s.
@@ -103,7 +106,9 @@ class Stack:
             time.sleep(0.05)
 
     def _health(self) -> str:
-        """Return 200, or what is wrong."""
+        """Return 200, or what is wrong; the gateway's own view may be half a second old, the supervisor's is not."""
+        if down := [each.name for each in read_state(self.paths)[1] if each.state != "ready"]:
+            return f"not ready: {down}"
         try:
             with self.client() as client:
                 answer = client.get("/health")

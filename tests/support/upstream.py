@@ -10,6 +10,7 @@ After its last answer it repeats that one.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PAUSE_S = 0.05
+_numbers = itertools.count()
 Response = bytes | Sequence[bytes] | None
 
 
@@ -63,7 +65,7 @@ class Upstream:
 @asynccontextmanager
 async def upstream(folder: Path, *answers: Response) -> AsyncGenerator[Upstream]:
     """Listen on a socket in the folder."""
-    path = folder / f"u{abs(hash(answers)) % 10**6}.sock"
+    path = folder / f"u{next(_numbers)}.sock"
     service = Upstream(f"unix://{path}", list(answers))
     server = await asyncio.start_unix_server(service.serve, path)
     yield service

@@ -20,6 +20,7 @@ from tmws_shared.jobs import Doorbell
 
 TEND_EVERY_S = 60.0
 CLEAN_EVERY_S = 600.0
+BELL_POLL_S = 1.0
 
 
 class Gardener:
@@ -40,7 +41,8 @@ class Gardener:
             self._woken.clear()
             await self.tend()
             try:
-                await asyncio.wait_for(self._woken.wait(), TEND_EVERY_S)
+                async with asyncio.timeout(TEND_EVERY_S):
+                    await self._woken.wait()
             except TimeoutError:
                 continue
 
@@ -63,7 +65,7 @@ def build(settings: MemorySettings) -> FastAPI:
         async with open_database(settings, "tmws_memory", SCHEMA, max_size=3) as database:
             app.state.checks["database"] = database.check
             gardener = Gardener(MemoryKeeping(database), settings)
-            bell = Doorbell(settings.redis_url.get_secret_value(), BELL)
+            bell = Doorbell(settings.redis_url.get_secret_value(), BELL, poll_s=BELL_POLL_S)
             yield {
                 "tend memories": gardener.run,
                 "purge memories": lambda: every(CLEAN_EVERY_S, gardener.purge),

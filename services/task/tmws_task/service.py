@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -32,16 +32,21 @@ LEGAL: dict[TaskStatus, tuple[TaskStatus, ...]] = {
     TaskStatus.CANCELLED: (TaskStatus.PENDING,),
     TaskStatus.COMPLETED: (),
 }
+BELL = "task-events"
 FINISHED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 _COLUMN_OF = {"metadata": "details"}
 
 
 class TaskService:
-    """The tasks of all namespaces; a caller sees only its own."""
+    """The tasks of all namespaces; a caller sees only its own.
 
-    def __init__(self, database: Database, cursors: Cursors) -> None:
+    `tell_relay` is called after a commit that may have left events in the outbox.
+    """
+
+    def __init__(self, database: Database, cursors: Cursors, tell_relay: Callable[[], None]) -> None:
         self._database = database
         self._cursors = cursors
+        self._tell_relay = tell_relay
 
     async def create(self, caller: Principal, task: NewTask, attempt: Attempt) -> Reply:
         """Create a task.
@@ -121,7 +126,9 @@ class TaskService:
                 values["unmet"] = unmet
                 state = TaskState(state.status, state.version, unmet)
             await _change(tasks, connection, caller, task_id, state, values)
-            return await _view(tasks, task_id)
+            changed = await _view(tasks, task_id)
+        self._tell_relay()
+        return changed
 
     async def complete(
         self, caller: Principal, task_id: UUID, completion: TaskCompletion, attempt: Attempt, if_match: str | None
@@ -142,7 +149,9 @@ class TaskService:
                 await _change(tasks, connection, caller, task_id, state, values)
             return reply(await _view(tasks, task_id))
 
-        return await do_once(self._database, attempt, work)
+        answer = await do_once(self._database, attempt, work)
+        self._tell_relay()
+        return answer
 
     async def delete(self, caller: Principal, task_id: UUID, if_match: str | None) -> None:
         """Delete a task.
@@ -159,6 +168,7 @@ class TaskService:
                 raise TaskHasDependents(dependents)
             await tasks.delete(task_id)
             await append_event(connection, "task.deleted", caller.namespace, str(task_id), {})
+        self._tell_relay()
 
     async def stats(self, caller: Principal) -> TaskStats:
         """Count the namespace's tasks."""

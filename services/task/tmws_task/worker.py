@@ -14,10 +14,10 @@ from tmws_shared.events import Relay
 from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell
 from tmws_task.models import SCHEMA
+from tmws_task.service import BELL
 from tmws_task.settings import TaskSettings
 
 FORGET_EVERY_S = 600.0
-BELL = "task-events"
 
 
 def build(settings: TaskSettings) -> FastAPI:

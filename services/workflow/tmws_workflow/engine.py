@@ -98,6 +98,11 @@ class Report:
     owner: UUID | None
     outcome: Outcome
 
+    @property
+    def is_result(self) -> bool:
+        """Whether a worker says it of a step it ran; the others only found the step lying there."""
+        return self.owner is not None and not isinstance(self.outcome, LeaseLost)
+
 
 class Verdict(Enum):
     """What the engine made of a report."""
@@ -199,7 +204,7 @@ class Advance:
             step.is_changed = True
             self._take(step, report.outcome)
             self._finish_if_done()
-        elif verdict is Verdict.STALE:
+        elif verdict is Verdict.STALE and report.is_result:
             self._tell("step.result_refused", report.path, None, fence=report.fence)
         return verdict
 

@@ -68,8 +68,11 @@ class Expression:
         return frozenset(item.name for item in self.references if item.root == "steps" and item.name)
 
     def is_light(self, data_bytes: int) -> bool:
-        """Whether its work on so much data is surely small; each operation reads its operands once."""
-        return not self.has_macros and (self.operations + 1) * data_bytes <= INLINE_WORK
+        """Whether its work on so much data is surely small.
+
+        Without macros each operation runs once, on operands no larger than all data times the operations before it.
+        """
+        return not self.has_macros and (self.operations + 1) ** 2 * data_bytes <= INLINE_WORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ def _references(tokens: list[Token]) -> list[Reference]:
 def _member(tokens: list[Token], place: int) -> tuple[str | None, int]:
     """The name in `.name` or `["name"]` at a place, and the place after it."""
     rest = tokens[place : place + 3]
-    if len(rest) >= 2 and rest[0].text == "." and rest[1].kind == "name":
+    is_call = len(rest) == 3 and rest[2].text == "("
+    if len(rest) >= 2 and rest[0].text == "." and rest[1].kind == "name" and not is_call:
         return rest[1].text, place + 2
     if len(rest) == 3 and rest[0].text == "[" and rest[1].kind == "string" and rest[2].text == "]":
         return rest[1].text.strip("rRbB").strip("\"'"), place + 3

@@ -28,4 +28,5 @@ class Ringer:
             await self._asked.wait()
             self._asked.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.ring(), TIMEOUT_S)
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._bell.ring()

@@ -125,7 +125,8 @@ class Runner:
     async def _sleep(self, seconds: float) -> bool:
         """Sleep until woken; return whether somebody did."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
         was_woken = self._woken.is_set()
         self._woken.clear()
         return was_woken

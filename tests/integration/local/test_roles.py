@@ -107,8 +107,21 @@ def test_missing_extension_names_what_to_do(postgres: PostgresForTests) -> None:
     run_sql(urls.admin, "CREATE ROLE poor_admin LOGIN CREATEROLE PASSWORD 'x';")
     run_sql(urls.admin, f'GRANT CREATE, CONNECT, TEMPORARY ON DATABASE "{urls.name}" TO poor_admin')
 
-    with pytest.raises(StackError, match='the extension "vector" is not installed and poor_admin may not install it'):
+    with pytest.raises(
+        StackError,
+        match=r"poor_admin may not install it\. Ask a superuser to run in this database: CREATE EXTENSION vector",
+    ):
         apply_roles(urls.admin.replace("postgres:admin@", "poor_admin:x@"), SECRET)
+
+
+def test_extension_may_live_in_another_schema(postgres: PostgresForTests, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: apply_roles(postgres.create_database().admin, SECRET))
+    urls = postgres.create_empty_database()
+    run_sql(urls.admin, "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions")
+
+    apply_roles(urls.admin, SECRET)
+
+    assert run_sql(urls.for_service("memory"), "SELECT '[1]'::vector") == "[1]"
 
 
 def test_wrong_password_is_refused(database: DatabaseUrls) -> None:
@@ -116,7 +129,8 @@ def test_wrong_password_is_refused(database: DatabaseUrls) -> None:
         run_sql(role_url(database.admin, "another secret", "task"), "SELECT 1")
 
 
-def test_a_driver_can_send_the_file_as_one_batch(postgres: PostgresForTests) -> None:
+def test_a_driver_can_send_the_file_as_one_batch(postgres: PostgresForTests, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: apply_roles(postgres.create_database().admin, SECRET))
     urls = postgres.create_empty_database()
     passwords = {f"tmws.{service}_password": "p" * 64 for service in SERVICES}
 
@@ -132,6 +146,5 @@ def test_a_driver_can_send_the_file_as_one_batch(postgres: PostgresForTests) -> 
             )
         finally:
             await connection.close()
-            apply_roles(urls.admin, SECRET)
 
     assert asyncio.run(send()) == " ".join(SERVICES)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -41,23 +42,42 @@ async def take_effect(connection: Connection, event: Event) -> None:
     await connection.execute("INSERT INTO effects (subject) VALUES ($1)", event.subject)
 
 
-async def wait_for_effects(database: Database, count: int) -> list[str]:
+async def wait_for(database: Database, sql: str, expected: list[str]) -> None:
     async with asyncio.timeout(10):
-        while len(rows := await database.fetch("SELECT subject FROM effects ORDER BY subject")) < count:
+        while [row[0] for row in await database.fetch(sql)] != expected:
             await asyncio.sleep(0.01)
-    return [row["subject"] for row in rows]
+
+
+EFFECTS = "SELECT subject FROM effects ORDER BY subject"
+OUTBOX = "SELECT subject FROM outbox ORDER BY subject"
+
+
+@asynccontextmanager
+async def running(*parts: Relay | Reader) -> AsyncGenerator[None]:
+    loops = [asyncio.create_task(part.run()) for part in parts]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await asyncio.gather(*(part.close() for part in parts))
+
+
+async def tell(database: Database, relay: Relay, *subjects: str, kind: str = "thing.happened") -> None:
+    async with database.transaction() as connection:
+        for subject in subjects:
+            await append_event(connection, kind, "default", subject, {})
+    relay.wake()
 
 
 async def test_event_reaches_the_reader(database: Database, empty_redis_url: str) -> None:
     relay, reader = Relay(database, empty_redis_url), Reader(database, empty_redis_url, "test", TYPES, take_effect)
-    loops = [asyncio.create_task(relay.run()), asyncio.create_task(reader.run())]
-    async with database.transaction() as connection:
-        await append_event(connection, "thing.happened", "default", "one", {})
-        await append_event(connection, "thing.ignored", "default", "two", {})
-    relay.wake()
-    assert await wait_for_effects(database, 1) == ["one"]
-    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
-    await stop(loops, relay, reader)
+    async with running(relay, reader):
+        await tell(database, relay, "ignored", kind="thing.ignored")
+        await tell(database, relay, "one", "two")
+        await wait_for(database, EFFECTS, ["one", "two"])
+        await wait_for(database, OUTBOX, [])
 
 
 async def test_rolled_back_change_tells_nobody(database: Database) -> None:
@@ -65,40 +85,36 @@ async def test_rolled_back_change_tells_nobody(database: Database) -> None:
         async with database.transaction() as connection:
             await append_event(connection, "thing.happened", "default", "never", {})
             raise ZeroDivisionError
-    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
+    assert await database.fetch(OUTBOX) == []
 
 
 async def test_repeated_event_takes_effect_once(database: Database, empty_redis_url: str) -> None:
     relay, reader = Relay(database, empty_redis_url), Reader(database, empty_redis_url, "test", TYPES, take_effect)
-    loops = [asyncio.create_task(relay.run()), asyncio.create_task(reader.run())]
-    async with database.transaction() as connection:
-        await append_event(connection, "thing.happened", "default", "one", {})
-    relay.wake()
-    await wait_for_effects(database, 1)
-    redis = open_redis(empty_redis_url, timeout_s=1)
-    (entry,) = await redis.xrange(STREAM)
-    await redis.xadd(STREAM, entry[1])
-    async with database.transaction() as connection:
-        await append_event(connection, "thing.happened", "default", "two", {})
-    relay.wake()
-    assert await wait_for_effects(database, 2) == ["one", "two"]
-    await redis.aclose()
-    await stop(loops, relay, reader)
+    async with running(relay, reader):
+        await tell(database, relay, "one")
+        await wait_for(database, EFFECTS, ["one"])
+        async with open_redis(empty_redis_url, timeout_s=1) as redis:
+            (entry,) = await redis.xrange(STREAM)
+            await redis.xadd(STREAM, entry[1])
+        await tell(database, relay, "two")
+        await wait_for(database, EFFECTS, ["one", "two"])
 
 
-async def test_events_wait_while_redis_is_away(database: Database, tmp_path: object) -> None:
+async def test_reader_goes_on_where_another_of_its_group_died(database: Database, empty_redis_url: str) -> None:
+    relay, first = Relay(database, empty_redis_url), Reader(database, empty_redis_url, "test", TYPES, take_effect)
+    second = Reader(database, empty_redis_url, "test", TYPES, take_effect)
+    async with running(relay):
+        async with running(first):
+            await tell(database, relay, "one")
+            await wait_for(database, EFFECTS, ["one"])
+        await tell(database, relay, "two")
+        async with running(second):
+            await wait_for(database, EFFECTS, ["one", "two"])
+
+
+async def test_events_wait_while_redis_is_away(database: Database) -> None:
     relay = Relay(database, "unix:///nowhere/redis.sock")
-    loop = asyncio.create_task(relay.run())
-    async with database.transaction() as connection:
-        await append_event(connection, "thing.happened", "default", "kept", {})
-    relay.wake()
-    await asyncio.sleep(0.2)
-    assert await database.fetchval("SELECT count(*) FROM outbox") == 1
-    await stop([loop], relay)
-
-
-async def stop(loops: list[asyncio.Task[None]], *parts: Relay | Reader) -> None:
-    for loop in loops:
-        loop.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
-    await asyncio.gather(*(part.close() for part in parts))
+    async with running(relay):
+        await tell(database, relay, "kept")
+        await asyncio.sleep(0.2)
+    await wait_for(database, OUTBOX, ["kept"])

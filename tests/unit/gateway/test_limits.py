@@ -53,8 +53,21 @@ def test_callers_do_not_share_a_bucket() -> None:
 
 def test_bucket_goes_on_from_what_redis_said() -> None:
     buckets = LocalBuckets(POLICY, Clock())
-    buckets.learn("k", ahead_s=54.0)
+    buckets.learn("k", Verdict(passes=True, ahead_s=54.0, policy=POLICY))
     assert take(buckets, 2) == [True, False]
+
+
+def test_what_passed_without_redis_is_not_forgotten() -> None:
+    buckets = LocalBuckets(POLICY, Clock())
+    take(buckets, 9)
+    buckets.learn("k", Verdict(passes=True, ahead_s=6.0, policy=POLICY))
+    assert take(buckets, 2) == [True, False]
+
+
+def test_refusal_by_redis_is_final() -> None:
+    buckets = LocalBuckets(POLICY, Clock())
+    buckets.learn("k", Verdict(passes=False, ahead_s=60.0, policy=POLICY))
+    assert take(buckets, 1) == [False]
 
 
 def test_headers_tell_what_is_left() -> None:

@@ -88,7 +88,7 @@ async def test_a_stale_version_says_to_read_again():
 async def test_a_missing_credential_names_the_setting():
     problem = {"title": "Credentials are missing or not valid", "status": 401}
     message = await failure((401, problem), "semantic_search", {"query": "x"})
-    assert message.startswith("Credentials are missing or not valid. Give the bridge a valid API key as TMWS_TOKEN")
+    assert message.startswith("TMWS needs a valid API key: set TMWS_TOKEN")
 
 
 async def test_a_missing_scope_is_named():

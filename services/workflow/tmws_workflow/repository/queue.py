@@ -100,6 +100,9 @@ _PURGE_EXECUTIONS = """
 _PURGE_WORKFLOWS = """DELETE FROM workflows w WHERE w.deleted_at IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.workflow_id = w.id)"""
 
+# The stream is at most a few days long; an event that is not in it cannot come again.
+_FORGET_EVENTS = "DELETE FROM inbox WHERE seen_at < now() - interval '7 days'"
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -226,10 +229,14 @@ class Queue:
         return [(row["path"], row["status"], row["output"]) for row in rows]
 
     async def purge(self, limit: int) -> int:
-        """Delete up to `limit` executions of deleted workflows, then the workflows; return how many executions."""
+        """Delete up to `limit` executions of deleted workflows, then the workflows, and events seen long ago.
+
+        Returns the number of executions deleted.
+        """
         async with self._database.transaction() as connection:
             deleted = await connection.execute(_PURGE_EXECUTIONS, limit)
             await connection.execute(_PURGE_WORKFLOWS)
+            await connection.execute(_FORGET_EVENTS)
         return deleted
 
 

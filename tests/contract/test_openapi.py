@@ -1,0 +1,84 @@
+"""The one OpenAPI document."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from support.apis import SERVICES, document
+from tmws_gateway import routes
+from tmws_gateway.openapi import merge
+from tmws_gateway.upstreams import PUBLIC, ROUTES
+
+HIDDEN = {"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/{file}"}
+
+
+@pytest.fixture(scope="module")
+def merged() -> dict[str, Any]:
+    own = FastAPI(title="gateway", version="1.2.3")
+    own.include_router(routes.system_router)
+    own.include_router(routes.router)
+    return merge(ROUTES, {"gateway": own.openapi(), **{service: document(service) for service in SERVICES}})
+
+
+def operations(merged: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in merged["paths"].values() for operation in path.values()]
+
+
+def test_document_is_valid_openapi_3_1(merged: dict[str, Any]) -> None:
+    assert merged["openapi"].startswith("3.1")
+    assert list(OpenAPIV31SpecValidator(merged).iter_errors()) == []
+
+
+def test_every_route_is_described(merged: dict[str, Any]) -> None:
+    assert len(operations(merged)) == len([route for route in ROUTES if route.path not in HIDDEN])
+
+
+def test_operation_ids_are_unique(merged: dict[str, Any]) -> None:
+    names = [operation["operationId"] for operation in operations(merged)]
+    assert len(names) == len(set(names))
+    assert "create_task" in names
+
+
+def test_every_operation_tells_its_scope(merged: dict[str, Any]) -> None:
+    assert all(operation["x-scope"] for operation in operations(merged))
+
+
+def test_public_operations_alone_need_no_credential(merged: dict[str, Any]) -> None:
+    open_to_all = [operation["x-scope"] for operation in operations(merged) if not operation["security"]]
+    assert set(open_to_all) == {PUBLIC}
+
+
+def test_every_operation_has_a_summary_and_a_description(merged: dict[str, Any]) -> None:
+    silent = [operation["operationId"] for operation in operations(merged) if not operation.get("description")]
+    assert silent == []
+
+
+def test_refusals_are_problem_documents(merged: dict[str, Any]) -> None:
+    create = merged["paths"]["/api/v1/tasks"]["post"]["responses"]
+    assert set(create) == {"201", "400", "401", "403", "409", "413", "415", "422", "429", "503"}
+    answer = merged["components"]["responses"]["422"]["content"]
+    assert list(answer) == ["application/problem+json"]
+
+
+def test_schemas_of_the_same_name_and_other_meaning_are_kept_apart() -> None:
+    def part(path: str, kind: str) -> dict[str, Any]:
+        schema = {"$ref": "#/components/schemas/Thing"}
+        content = {"content": {"application/json": {"schema": schema}}, "description": "x"}
+        return {
+            "paths": {path: {"get": {"operationId": "get", "responses": {"200": content}}}},
+            "components": {"schemas": {"Thing": {"type": kind}}},
+        }
+
+    merged = merge(ROUTES, {"task": part("/api/v1/tasks", "string"), "persona": part("/api/v1/personas", "integer")})
+    assert merged["components"]["schemas"]["Thing"] == {"type": "string"}
+    assert merged["components"]["schemas"]["PersonaThing"] == {"type": "integer"}
+    used = merged["paths"]["/api/v1/personas"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert used == {"$ref": "#/components/schemas/PersonaThing"}
+
+
+def test_document_is_valid_while_a_service_is_down() -> None:
+    merged = merge(ROUTES, {"task": document("task")})
+    assert list(OpenAPIV31SpecValidator(merged).iter_errors()) == []
+    assert "/api/v1/tasks" in merged["paths"]

@@ -1,0 +1,27 @@
+"""The workflow service on a fresh database for each test module."""
+
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.postgres import DatabaseUrls, PostgresForTests
+from support.workflow_engine import Engine, running_engine
+
+
+@pytest.fixture(scope="module")
+def database(postgres: PostgresForTests) -> DatabaseUrls:
+    return postgres.create_database()
+
+
+@pytest.fixture
+def folder(short_directory: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=short_directory) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+async def engine(database: DatabaseUrls, folder: Path) -> AsyncGenerator[Engine]:
+    async with running_engine(database, folder) as running:
+        yield running
