@@ -43,9 +43,10 @@ def _is_settings_of(item: Any, module: str) -> bool:
 
 
 def names() -> list[str]:
-    """Return every known name, sorted."""
+    """Return every known name, sorted; that each may end in `_FILE` goes without saying."""
     classes = [cls for group in settings_classes().values() for cls in group]
-    return sorted({PREFIX + field.upper() for cls in classes for field in cls.model_fields})
+    known = {PREFIX + field.upper() for cls in classes for field in cls.model_fields}
+    return sorted(name for name in known if name.removesuffix("_FILE") not in known - {name})
 
 
 def document() -> str:

@@ -192,3 +192,10 @@ def test_every_image_is_built_from_a_package_of_the_workspace() -> None:
 def test_kustomization_pins_every_image() -> None:
     images = yaml.safe_load((K8S / "base/kustomization.yaml").read_text())["images"]
     assert {image["name"] for image in images if image["newTag"] != "latest"} == {p.image for p in k8s_parts().values()}
+
+
+def test_images_are_built_with_the_uv_of_taskw() -> None:
+    version = re.compile(r"^(?:ARG )?UV_VERSION=(.+)$", re.MULTILINE)
+    found = [version.findall((ROOT / path).read_text()) for path in ("taskw", "deploy/docker/Dockerfile")]
+    assert found[0] == found[1]
+    assert len(found[0]) == 1

@@ -58,7 +58,7 @@ def test_token_with_a_strange_header_is_refused(
     gateway: GatewayUnderTest, key_id: str, stranger: str, header: dict[str, Any]
 ) -> None:
     claims = {"iss": "https://tmws.test", "aud": "tmws", "sub": "x", "client_id": key_id, "scope": "task:read",
-              "iat": NOW, "exp": NOW + 600}  # fmt: skip
+              "iat": NOW, "exp": NOW + 3_000}  # fmt: skip
     assert read_tasks(gateway, sign_raw(json.dumps(claims).encode(), header), stranger).status == 401
 
 
@@ -67,15 +67,15 @@ def test_token_with_a_strange_header_is_refused(
     [
         {"exp": NOW - 31, "iat": NOW - 600},
         {"exp": None},
-        {"exp": str(NOW + 600)},
+        {"exp": str(NOW + 3_000)},
         {"exp": True},
-        {"exp": float(NOW + 600)},
-        {"nbf": NOW + 120},
+        {"exp": float(NOW + 3_000)},
+        {"nbf": NOW + 3_000},
         {"nbf": "x"},
-        {"iat": NOW + 120},
+        {"iat": NOW + 3_000, "exp": NOW + 3_500},
         {"iat": None},
         {"exp": NOW + 10 * 365 * 86_400},
-        {"exp": NOW + 3_700},
+        {"exp": NOW + 20_000},
         {"aud": None},
         {"aud": "memory"},
         {"aud": ["tmws", "memory"]},
