@@ -7,13 +7,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, model_validator
 
-from tmws_shared.settings import LOOPBACK, Settings
+from tmws_shared.settings import LOOPBACK, DatabaseSettings
 
 SERVICES = ("task", "workflow", "persona", "memory", "embedding")
 _URL = "unix:///path.sock or http://host:port"
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(DatabaseSettings):
     """What the gateway is told by its environment."""
 
     api_host: str = Field("127.0.0.1", description="address the gateway listens on")
@@ -60,8 +60,6 @@ class GatewaySettings(Settings):
     def unsafe(self) -> list[str]:
         """Return a line for each setting that is missing, or not safe in this environment."""
         problems = super().unsafe()
-        if not self.database_url.get_secret_value():
-            problems.append("TMWS_DATABASE_URL is needed")
         problems += [
             f"TMWS_{name.upper()}_URL must be {_URL}" for name, url in self.upstreams.items() if not _is_upstream(url)
         ]

@@ -48,12 +48,7 @@ class Doorbell:
             return
         try:
             if self._pool is None:
-                self._pool = await create_pool(
-                    _settings(self._url),
-                    job_serializer=_dump,
-                    job_deserializer=orjson.loads,
-                    default_queue_name=self._queue,
-                )
+                self._pool = await self._connect()
             await self._pool.enqueue_job(_JOB, _job_id=self._queue)
         except (RedisError, OSError, TimeoutError):
             _log.debug("the doorbell did not ring; workers poll")
@@ -71,10 +66,11 @@ class Doorbell:
         async def ring(ctx: dict[Any, Any]) -> None:
             heard()
 
+        pool = await self._connect()
         worker = Worker(
             functions=[func(ring, name=_JOB, keep_result=0, max_tries=1)],
             queue_name=self._queue,
-            redis_settings=_settings(self._url),
+            redis_pool=pool,
             poll_delay=self._poll_s,
             keep_result=0,
             max_tries=1,
@@ -86,7 +82,16 @@ class Doorbell:
         try:
             await worker.async_run()
         finally:
-            await worker.close()
+            # Not worker.close(): it warns of a method that redis-py has deprecated.
+            await pool.aclose(close_connection_pool=True)
+
+    async def _connect(self) -> ArqRedis:
+        return await create_pool(
+            _settings(self._url),
+            job_serializer=_dump,
+            job_deserializer=orjson.loads,
+            default_queue_name=self._queue,
+        )
 
     async def close(self) -> None:
         """Close the connections."""

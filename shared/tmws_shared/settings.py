@@ -114,6 +114,17 @@ class Settings(BaseModel):
         )
 
 
+class DatabaseSettings(Settings):
+    """The settings of a process that keeps something."""
+
+    def unsafe(self) -> list[str]:
+        """Return a line for each setting that is missing, or not safe in this environment."""
+        url = self.database_url.get_secret_value()
+        is_usable = urlsplit(url).scheme in {"postgresql", "postgres"}
+        missing = [] if is_usable else ["TMWS_DATABASE_URL must be postgresql://user:password@host:port/database"]
+        return missing + super().unsafe()
+
+
 def _read_value(environ: Mapping[str, str], name: str) -> str | None:
     path = environ.get(f"{name}_FILE")
     if path:

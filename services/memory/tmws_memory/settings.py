@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tmws_shared.settings import Settings
+from tmws_shared.settings import DatabaseSettings
 
 
-class MemorySettings(Settings):
+class MemorySettings(DatabaseSettings):
     """What the memory service is told by its environment."""
 
     embedding_url: str = Field("http://127.0.0.1:8105", description="where the embedding service listens")

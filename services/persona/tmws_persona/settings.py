@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tmws_shared.settings import Settings
+from tmws_shared.settings import DatabaseSettings
 
 
-class PersonaSettings(Settings):
+class PersonaSettings(DatabaseSettings):
     """What the persona service is told by its environment."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tmws_shared.settings import Settings
+from tmws_shared.settings import DatabaseSettings
 
 
-class TaskSettings(Settings):
+class TaskSettings(DatabaseSettings):
     """What the task service is told by its environment."""

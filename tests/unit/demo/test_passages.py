@@ -49,7 +49,8 @@ def test_a_page_without_headings_is_named_after_its_file():
 
 
 def test_a_class_is_one_passage_with_its_public_methods():
-    text = f'class Box:\n    """{DOCSTRING}"""\n    def open(self):\n        """Open it."""\n    def _hide(self):\n        """Not shown."""\n'
+    methods = '    def open(self):\n        """Open it."""\n    def _hide(self):\n        """Not shown."""\n'
+    text = f'class Box:\n    """{DOCSTRING}"""\n{methods}'
     found = list(from_python("box", text))
     assert [passage.source for passage in found] == ["box.Box"]
     assert "open: Open it." in found[0].text

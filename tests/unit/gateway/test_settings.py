@@ -54,7 +54,7 @@ def test_every_problem_is_told_at_once() -> None:
     [
         ({"TMWS_SECRET_KEY": "a" * 40}, "easy to guess"),
         ({"TMWS_SECRET_KEY": f"{SECRET}-change-me"}, "placeholder"),
-        ({"TMWS_DATABASE_URL": ""}, "TMWS_DATABASE_URL is needed"),
+        ({"TMWS_DATABASE_URL": ""}, "TMWS_DATABASE_URL must be postgresql://user:password@host:port/database"),
         ({"TMWS_DATABASE_URL": "postgresql://u:postgres@db.test/x?sslmode=require"}, "default"),
         ({"TMWS_DATABASE_URL": "postgresql://u:d4x-Qm2vTz@db.test/x"}, "without TLS"),
         ({"TMWS_DATABASE_URL": f"postgresql://u:{SECRET}@db.test/x?sslmode=require"}, "also the password"),

@@ -23,6 +23,14 @@ def test_the_embedded_stack_says_where_it_is(tmp_path):
     assert settings(tmp_path).find_url() == "http://127.0.0.1:8123"
 
 
+def test_a_client_may_start_the_bridge_in_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "clone" / ".tmws").mkdir(parents=True)
+    (tmp_path / "clone" / ".tmws" / "state.json").write_text(json.dumps({"url": "http://127.0.0.1:8123"}))
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "clone" / ".venv"))
+    monkeypatch.chdir(tmp_path)
+    assert BridgeSettings.from_environment({}).find_url() == "http://127.0.0.1:8123"
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"url": 1}', '{"url": "file:///x"}'])
 def test_an_unreadable_state_falls_back_to_the_default(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
