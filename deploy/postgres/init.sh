@@ -1,7 +1,11 @@
 #!/bin/sh
-# Prepares the database of a PostgreSQL container: run by the image once, when its data directory is new.
-# Mounted into /docker-entrypoint-initdb.d with roles.sql at /etc/tmws/roles.sql. It may be run again at
-# any time, after an upgrade or a change of passwords.
+# Makes the schemas and roles of TMWS, with the passwords in DATABASE_PASSWORD_TASK and so on.
+#
+# The image of PostgreSQL runs it when its data directory is new. It may be run again at any time: after an
+# upgrade, after a change of passwords. For a server elsewhere:
+#
+#   set -a; . ./secrets.env; PGHOST=… PGSSLMODE=… PGPASSWORD=… POSTGRES_USER=admin POSTGRES_DB=tmws \
+#     ROLES_SQL=deploy/postgres/roles.sql sh deploy/postgres/init.sh
 set -eu
 
 # A password with blanks or backslashes would end its option; hexadecimal ones never do.
@@ -17,9 +21,10 @@ done
 
 run() { psql -X -q --no-password --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" "$@"; }
 
-PGOPTIONS="$options -c client_min_messages=warning" run --file=/etc/tmws/roles.sql >/dev/null
+PGOPTIONS="$options -c client_min_messages=warning" run --file="${ROLES_SQL:-/etc/tmws/roles.sql}" >/dev/null
 
-# TLS with a certificate of its own: enough for sslmode=require. Bring your own for verify-full.
+# In the container itself: TLS with a certificate of its own, enough for sslmode=require.
+[ -z "${ROLES_SQL:-}" ] || exit 0
 data=$(run --tuples-only --no-align --command='SHOW data_directory')
 [ ! -e "$data/server.key" ] || exit 0
 if (umask 077 && openssl req -new -x509 -days 3650 -nodes -subj /CN=postgres -addext subjectAltName=DNS:postgres \

@@ -70,8 +70,13 @@ DECLARE
   home name := (SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
                 WHERE extname = 'vector');
 BEGIN
-  EXECUTE format('GRANT USAGE ON SCHEMA %I TO tmws_memory', home);
   EXECUTE format('ALTER ROLE tmws_memory SET search_path = memory, %I', home);
+  IF NOT has_schema_privilege('tmws_memory', home, 'USAGE') THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO tmws_memory', home);
+  END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+  RAISE EXCEPTION 'tmws_memory may not use the schema %, where the extension "vector" is, and % may not allow it', home, current_user
+    USING HINT = format('Ask its owner to run in this database: GRANT USAGE ON SCHEMA %I TO tmws_memory', home);
 END $$;
 
 -- Two databases that change the same role at one moment collide; the later one tries again.
@@ -111,12 +116,12 @@ END $$;
 DO $$
 BEGIN
   PERFORM pg_temp.ensure_extension();
+  PERFORM pg_temp.revoke_from_public();
   PERFORM pg_temp.ensure_service('gateway');
   PERFORM pg_temp.ensure_service('memory');
   PERFORM pg_temp.ensure_service('persona');
   PERFORM pg_temp.ensure_service('task');
   PERFORM pg_temp.ensure_service('workflow');
-  PERFORM pg_temp.revoke_from_public();
 END $$;
 
 COMMIT;

@@ -60,13 +60,13 @@ class Spans:
         with self._lock:
             return [span for span in self._spans if span.trace_id == trace_id]
 
-    def trace_from(self, service: str) -> str:
-        """Return the id of the first trace in which this service has a span; an empty string after 15 s without."""
-        return eventually(lambda: self._first_trace(service), TIMEOUT_S)
+    def named(self, service: str, name: str) -> list[Span]:
+        """Return the spans of a service whose name begins so, once there is one; none after 15 s."""
+        return eventually(lambda: self._named(service, name), TIMEOUT_S)
 
-    def _first_trace(self, service: str) -> str:
+    def _named(self, service: str, name: str) -> list[Span]:
         with self._lock:
-            return next((span.trace_id for span in self._spans if span.service == service), "")
+            return [span for span in self._spans if span.service == service and span.name.startswith(name)]
 
     def wait_for(self, trace_id: str, services: set[str]) -> list[Span]:
         """Return the spans of the trace once each of these services has one, or what there is after 15 s."""

@@ -74,7 +74,7 @@ class Engine:
         environment = {**os.environ, **given, **settings}
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, __file__], env=environment, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", "support.workflow_engine"], env=environment, stderr=log, stdin=subprocess.DEVNULL
             )
         try:
             yield process

@@ -38,7 +38,7 @@ def postgres_account(cluster: Path) -> Account | None:
         return None
     if cluster.exists() and cluster.stat().st_uid != 0:
         owner = cluster.stat()
-        return Account(f"uid {owner.st_uid}", owner.st_uid, owner.st_gid)
+        return Account(_name(owner.st_uid), owner.st_uid, owner.st_gid)
     account = _find(ACCOUNT_NAME) or _create(ACCOUNT_NAME) or _find("nobody")
     if account is None:
         raise StackError(
@@ -55,6 +55,15 @@ def _find(name: str) -> Account | None:
     except KeyError:
         return None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _create(name: str) -> Account | None:

@@ -82,3 +82,13 @@ def run(command: Command, *, stdin: str = "", timeout_s: float = 60.0) -> subpro
         raise StackError(f"{program} did not finish within {timeout_s:.0f} s") from None
     except OSError as error:
         raise StackError(f"{program} cannot be started: {error.strerror}") from error
+
+
+def first_error(output: str) -> str:
+    """Return the line in which one of PostgreSQL's programs says what went wrong, with its hint."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    signs = ("No space left", "FATAL:", "ERROR:", "error:", "failed:")
+    errors = [line for sign in signs for line in lines if sign in line]
+    first = (errors or lines or ["no reason given"])[0].removeprefix("psql: ").removeprefix("error: ")
+    hint = next((line.partition(":")[2].strip() for line in lines if line.startswith("HINT:")), "")
+    return f"{first}. {hint}" if hint else first

@@ -143,7 +143,7 @@ class Keeper:
             if self.unit.prepare is not None:
                 await asyncio.to_thread(self.unit.prepare)
             return End(0) if self._stopping.is_set() else await self._run()
-        except StackError as error:
+        except (StackError, OSError) as error:
             if not self._was_ready:
                 raise
             return End(1, str(error))

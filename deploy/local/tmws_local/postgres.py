@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 import psutil
 
 from tmws_local.account import let_reach, postgres_account
-from tmws_local.command import Command, run
+from tmws_local.command import Command, first_error, run
 from tmws_local.errors import StackError, UnusableDirectory
 
 MAJOR = "18"
@@ -183,8 +183,7 @@ class Postgres:
         command = self._command("initdb", f"--pgdata={target}", "--no-instructions", *locale, *login)
         result = run(command, timeout_s=_INITDB_TIMEOUT_S)
         if result.returncode != 0:
-            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise StackError(f"PostgreSQL's data directory could not be made: {reason}")
+            raise StackError(f"PostgreSQL's data directory could not be made: {first_error(result.stderr)}")
 
     def _pid_file(self) -> list[str]:
         try:

@@ -7,7 +7,7 @@ import hmac
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
-from tmws_local.command import Command, bare_environment, run
+from tmws_local.command import Command, bare_environment, first_error, run
 from tmws_local.errors import StackError
 from tmws_local.postgres import binaries
 
@@ -65,10 +65,10 @@ def run_sql(url: str, sql: str, *, options: str = "", variables: dict[str, str] 
     environment = bare_environment() | connection_environment(url)
     environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} -c client_min_messages=warning {options}".strip()
     assignments = [f"--set={name}={value}" for name, value in (variables or {}).items()]
-    flags = ("-X", "-q", "-A", "-t", "-w", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse", *assignments)
+    flags = ("-X", "-q", "-A", "-t", "-w", "--set=ON_ERROR_STOP=1", "--set=SHOW_CONTEXT=never", *assignments)
     result = run(Command((str(binaries() / "psql"), *flags), environment), stdin=sql)
     if result.returncode != 0:
-        raise StackError(f"the database refused: {_first_error(result.stderr)}")
+        raise StackError(f"the database refused: {first_error(result.stderr)}")
     return result.stdout.strip()
 
 
@@ -96,9 +96,3 @@ def connection_environment(url: str) -> dict[str, str]:
     names = {"dbname": "PGDATABASE", "application_name": "PGAPPNAME"}
     environment = {names.get(key, f"PG{key.replace('_', '').upper()}"): value for key, value in given.items() if value}
     return {"PGCONNECT_TIMEOUT": _CONNECT_TIMEOUT_S, **environment}
-
-
-def _first_error(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR:" in line or "FATAL:" in line or "failed:" in line]
-    return (errors or lines or ["no reason given"])[0].removeprefix("psql: ").removeprefix("error: ")

@@ -20,7 +20,7 @@ from tmws_local.errors import StackError
 from tmws_local.ports import check_port
 from tmws_local.secrets import write_private
 from tmws_local.stack import GATEWAY, python
-from tmws_local.state import check_stamp, hold, holder, write_stamp, write_state
+from tmws_local.state import ProcessState, check_stamp, hold, holder, write_stamp, write_state
 from tmws_local.supervisor import Supervisor
 
 READY = "TMWS is ready:"
@@ -47,8 +47,7 @@ async def _run(configuration: Configuration, console: Console) -> None:
     _announce(embedded, console)
     if embedded.postgres is None:
         await asyncio.to_thread(embedded.settle_database)
-    record = partial(write_state, configuration.paths, configuration.settings.public_url)
-    supervisor = Supervisor(embedded.units(), console, record)
+    supervisor = Supervisor(embedded.units(), console, partial(_record, configuration))
     rotation = asyncio.create_task(logs.rotate_for_ever(configuration.paths.logs))
     try:
         await supervisor.run(partial(_when_ready, embedded, console))
@@ -56,6 +55,11 @@ async def _run(configuration: Configuration, console: Console) -> None:
         rotation.cancel()
         with suppress(asyncio.CancelledError):
             await rotation
+
+
+def _record(configuration: Configuration, processes: Sequence[ProcessState]) -> None:
+    with suppress(OSError):  # a full disk spoils `tmws status`, not the stack
+        write_state(configuration.paths, configuration.settings.public_url, processes)
 
 
 def _announce(embedded: Embedded, console: Console) -> None:

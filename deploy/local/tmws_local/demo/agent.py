@@ -62,14 +62,14 @@ class Agent:
         except ToolError as error:
             self._tell(f"could not take it: {error}")
             return None
-        self._tell(f'took "{taken["title"]}" (manage_task update, version {task["version"]} -> {taken["version"]})')
+        self._tell(f'manage_task update: took "{taken["title"]}"')
         return taken
 
     async def _complete(self, task: dict[str, Any]) -> dict[str, Any]:
         answer = best_sentence(task["title"], task.get("description", ""))
         result = {"answer": answer, "confident": bool(answer)}
         done = (await self._manage("complete", {"id": task["id"], "result": result}))["task"]
-        self._tell("completed it with a result (manage_task complete)")
+        self._tell("manage_task complete: gave its result")
         return done
 
     async def _manage(self, operation: str, data: dict[str, Any]) -> dict[str, Any]:

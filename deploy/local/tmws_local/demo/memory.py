@@ -30,14 +30,14 @@ class Question:
 
 QUESTIONS = (
     Question("What happens to a step when its worker dies?", r"lease|another (worker )?(goes on|takes)"),
-    Question("Do we lose anything when Redis goes away?", r"nothing is lost|must not be lost|may be lost|can be lost"),
+    Question("What is lost when Redis dies?", r"nothing is lost|may be lost|can be lost"),
     Question("Can one service read another one's tables?", r"own role|reads? no other|schema"),
-    Question("How can I send a request twice without doing the work twice?", r"[Ii]dempoten"),
+    Question("How do I call the API twice without doing the work twice?", r"[Ii]dempoten|happens twice"),
     Question("How do I use this from Claude Desktop?", r"claude_desktop_config|mcpServers|Claude Desktop"),
     Question("What does a caller see of things that belong to somebody else?", r"404|NotFound|namespace"),
     Question("Why do I get status 429 and when may I try again?", r"429|Retry-After|rate limit|[Tt]oo [Mm]any"),
     Question("How long does a short-lived memory stay?", r"short_term|expire"),
-    Question("Who looks after security among the personas?", r"Hestia"),
+    Question("Who are Athena and Hestia?", r"Athena"),
     Question("How is the embedding model turned into something fast?", r"ONNX|int8|quanti[sz]"),
 )
 

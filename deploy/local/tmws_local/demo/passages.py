@@ -24,6 +24,8 @@ PACKAGES = (
 _PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "*/README.md", "services/*/README.md")
 _LONGEST = 700
 _SHORTEST = 60
+# What a small function says of itself is no passage; hundreds of those would only be in the way.
+_SHORTEST_DOCSTRING = 160
 _HEADING = re.compile(r"(#{1,6})\s+(.+?)\s*#*$")
 _FENCE = re.compile(r"\s*(```|~~~)")
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -136,5 +138,5 @@ def _lines(definitions: Iterable[_Definition]) -> list[str]:
 
 def _docstrings(name: str, docstrings: list[str]) -> Iterator[Passage]:
     for joined in _join(filter(None, docstrings)):
-        if len(joined) >= _SHORTEST:
+        if len(joined) >= _SHORTEST_DOCSTRING:
             yield Passage(name, name, joined)

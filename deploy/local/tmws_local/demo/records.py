@@ -21,7 +21,6 @@ _EXPECTED = (
 )
 _WAIT_S = 10.0
 _LOOK_EVERY_S = 0.25
-_LAST = 6
 
 
 async def show_personas(api: Api, screen: Screen) -> None:
@@ -32,7 +31,7 @@ async def show_personas(api: Api, screen: Screen) -> None:
     """
     personas = {persona["id"]: persona for persona in (await api.get("/personas", limit=200))["items"]}
     for persona in personas.values():
-        screen.row(f"{persona['id']:<10} {(persona['description'] or '').partition('. ')[0]}")
+        screen.say(f"{persona['id']:<10} {persona['description'] or ''}", 2, hanging=11)
     if missing := _PERSONAS - personas.keys():
         raise DemoFailed(f"the personas {sorted(missing)} are missing")
 
@@ -49,12 +48,17 @@ async def show_audit(api: Api, screen: Screen, since: datetime) -> None:
     for action, count in counts.most_common():
         screen.row(f"{count:>5} x {action}")
     screen.gap()
-    screen.say("The last ones (fields by name only, contents are never recorded):")
-    for event in events[:_LAST]:
+    screen.say("Some of them (the fields that came with each by name only; contents are never recorded):")
+    for event in _one_of_each(events):
         screen.row(
-            f"{event['occurred_at'][11:23]}  {event['subject']:<10} {event['decision']} {event['status']}  "
+            f"{event['occurred_at'][11:19]}  {event['subject'] or 'nobody'} {event['decision']} {event['status']}  "
             f"{event['action']}  {', '.join(event['changed_fields'])}"
         )
+
+
+def _one_of_each(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The latest record of each kind, in the order of time."""
+    return sorted({event["action"]: event for event in reversed(events)}.values(), key=lambda event: event["seq"])
 
 
 async def _complete_trail(api: Api, since: datetime) -> list[dict[str, Any]]:

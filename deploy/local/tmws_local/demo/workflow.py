@@ -17,6 +17,7 @@ from tmws_local.demo.tasks import LABEL
 
 NAME = "TMWS demo: answer from memory"
 AGENTS_LABEL = "tmws-demo-agent"
+_ANSWERS_TAG = "demo-answer"
 _QUESTION = "What happens to a step when its worker dies?"
 _LOOK_EVERY_S = 0.05
 _TIMEOUT_S = 30.0
@@ -67,7 +68,8 @@ DEFINITION: dict[str, Any] = {
                 "if": "steps.answer.output.result.confident",
                 "with": {
                     "content": "${{ inputs.question }}\n${{ steps.answer.output.result.answer }}",
-                    "tags": [TAG],
+                    "tags": [_ANSWERS_TAG],
+                    "tier": "short_term",
                     "importance": 0.6,
                     "metadata": {"source": "workflow", "heading": NAME},
                 },
