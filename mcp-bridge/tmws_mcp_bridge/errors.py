@@ -23,13 +23,18 @@ from pydantic import ValidationError
 _SHOWN = 3
 _NEXT_STEP = {
     400: "Correct it and call again.",
-    401: "Give the bridge a valid API key as TMWS_TOKEN (see docs/mcp.md).",
     403: "Ask for a key that has it.",
     404: "Check the id.",
     413: "Send less.",
     422: "Correct it and call again.",
     429: "Wait, then call again.",
     503: "Call again shortly; the same call is never carried out twice.",
+}
+# Where the gateway's words are meant for somebody with curl.
+_OWN_WORDS = {
+    401: "TMWS needs a valid API key: set TMWS_TOKEN in the client's configuration, or over HTTP send it as "
+    "`Authorization: Bearer …` (docs/mcp.md).",
+    412: "Somebody else changed it: read it again and decide anew.",
 }
 # A problem document's own fields; whatever else it has is a fact worth telling.
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "trace_id", "retryable", "errors"})
@@ -112,8 +117,8 @@ class Refused(CallFailed):
         return bool(self.document.get("retryable"))
 
     def _said(self, within: str) -> str:
-        if self.status == 412:
-            return "Somebody else changed it: read it again and decide anew."
+        if self.status in _OWN_WORDS:
+            return _OWN_WORDS[self.status]
         detail = str(self.document.get("detail") or self.document.get("title") or f"status {self.status}")
         pointer, colon, rest = detail.partition(": ")
         plain = f"{_argument(pointer, within)} {rest}" if colon and _POINTER.match(pointer) else detail

@@ -28,12 +28,6 @@ def _web_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _usual_data_dir() -> Path:
-    """Return `.tmws` here, or of the clone whose `.venv` runs this: a client starts the bridge anywhere."""
-    here = Path(".tmws")
-    return here if here.is_dir() else Path(sys.prefix).parent / ".tmws"
-
-
 class BridgeSettings(BaseModel):
     """Where the gateway is, and what to show it."""
 
@@ -45,7 +39,7 @@ class BridgeSettings(BaseModel):
     token: SecretStr = Field(SecretStr(""), description="API key or JWT for the gateway; stdio only")
     token_file: Path | None = Field(None, description="file that holds the token, read again for every call")
     data_dir: Path = Field(
-        default_factory=_usual_data_dir, description="data directory of the embedded stack; its admin.key is used"
+        Path(".tmws"), description="data directory of the embedded stack, here or in the clone; its admin.key is used"
     )
     public_url: str = Field("", description="URL that callers of the HTTP transport use; its host is allowed")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe record on stderr")
@@ -77,12 +71,18 @@ class BridgeSettings(BaseModel):
         """The host name of `public_url`."""
         return urlsplit(self.public_url).hostname or ""
 
+    @property
+    def stack_dir(self) -> Path:
+        """The data directory: a relative one lies here, or in the clone whose `.venv` runs this."""
+        # A client starts the bridge in any folder.
+        return self.data_dir if self.data_dir.is_dir() else Path(sys.prefix).parent / self.data_dir
+
     def find_url(self) -> str:
         """Return where the gateway is now: as told, or as the embedded stack wrote down, or the default."""
         if self.url:
             return self.url
         try:
-            return _web_url(json.loads((self.data_dir / STATE_FILE).read_text(encoding="utf-8"))["url"])
+            return _web_url(json.loads((self.stack_dir / STATE_FILE).read_text(encoding="utf-8"))["url"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return DEFAULT_URL
 
@@ -96,7 +96,7 @@ class BridgeSettings(BaseModel):
             return self.token_file.read_text(encoding="utf-8").strip()
         if self.token.get_secret_value():
             return self.token.get_secret_value().strip()
-        admin_key = self.data_dir / ADMIN_KEY_FILE
+        admin_key = self.stack_dir / ADMIN_KEY_FILE
         # The embedded stack's key is good for every scope: it is shown to a gateway on this machine only.
         if (urlsplit(self.find_url()).hostname or "") not in LOOPBACK or not admin_key.is_file():
             return ""

@@ -57,7 +57,7 @@ async def test_a_trace_begins_at_the_bridge(stack, spans):
     async with stack.bridge(tracing) as client:
         await client.call_tool("semantic_search", {"query": "what is traced?"})
     wanted = {"tmws-mcp-bridge", "tmws-gateway", "tmws-memory"}
-    trace_id = next(span.trace_id for span in spans.of_service("tmws-mcp-bridge") if span.name.startswith("tools/call"))
+    trace_id = spans.named("tmws-mcp-bridge", "tools/call")[0].trace_id
     assert wanted <= {span.service for span in spans.wait_for(trace_id, wanted)}
 
 

@@ -30,7 +30,7 @@ from tmws_workflow.runner import Pace
 from tmws_workflow.settings import WorkflowSettings
 from tmws_workflow.worker import build as build_worker
 
-BRISK = Pace(lease_s=1.0, heartbeat_s=0.3, sweep_s=0.2, watch_s=0.05)
+BRISK = Pace(lease_s=2.0, heartbeat_s=0.4, sweep_s=0.2, watch_s=0.05)
 ENDED = frozenset({"completed", "failed", "cancelled", "timed_out"})
 TIMEOUT_S = 20.0
 POLL_S = 0.02
