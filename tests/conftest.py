@@ -12,6 +12,17 @@ from support.postgres import PostgresForTests
 from support.redis import RedisForTests
 
 
+E2E = Path(__file__).parent / "e2e"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that share one stack first and in one process, those of any other file together."""
+    items.sort(key=lambda item: not item.path.is_relative_to(E2E))
+    for item in items:
+        group = "e2e" if item.path.is_relative_to(E2E) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def short_directory() -> Iterator[Path]:
     """A temporary folder with a path short enough for sockets (pytest's own is often too long)."""

@@ -33,12 +33,12 @@ from tmws_contracts.workflow import ExecutionRequest, NewWorkflow
 from tmws_shared.auth import Principal
 from tmws_shared.database import Database
 from tmws_shared.idempotency import Attempt
-from tmws_shared.jobs import Doorbell
+from tmws_shared.jobs import ringing
 from tmws_shared.migrations import migrate
 from tmws_shared.pagination import Cursors
 from tmws_workflow.plans import Plans
-from tmws_workflow.ringer import BELL, Ringer
 from tmws_workflow.service import WorkflowService
+from tmws_workflow.settings import BELL
 
 STEPS = 5
 SECRET = "the secret of a benchmark, long enough to be one"
@@ -120,22 +120,18 @@ async def measure(urls: DatabaseUrls, redis_url: str, directory: Path, options: 
     await migrate(url, "tmws_workflow", "workflow")
     database = await Database.connect(url, name="benchmark", max_size=24)
     watch = await asyncpg.connect(url)
-    bell = Doorbell(redis_url, BELL)
-    ringer = Ringer(bell)
-    ringing = asyncio.create_task(ringer.run())
-    bench = Bench(database, watch, ringer.ask)
-    workflow_id = await bench.create()
-    with ExitStack() as stack:
-        workers = [
-            stack.enter_context(worker(url, redis_url, directory, options.in_flight)) for _ in range(options.workers)
-        ]
-        await bench.submit(workflow_id, 20, 1)
-        await bench.wait_for(20)
-        await alone(bench, workflow_id)
-        await together(bench, workflow_id, workers, options.executions)
-    ringing.cancel()
-    await asyncio.gather(ringing, return_exceptions=True)
-    await bell.close()
+    async with ringing(redis_url, BELL) as ringer:
+        bench = Bench(database, watch, ringer.ask)
+        workflow_id = await bench.create()
+        with ExitStack() as stack:
+            workers = [
+                stack.enter_context(worker(url, redis_url, directory, options.in_flight))
+                for _ in range(options.workers)
+            ]
+            await bench.submit(workflow_id, 20, 1)
+            await bench.wait_for(20)
+            await alone(bench, workflow_id)
+            await together(bench, workflow_id, workers, options.executions)
     await watch.close()
     await database.close()
 

@@ -19,7 +19,8 @@ from tmws_workflow.definition import Plan
 from tmws_workflow.engine import Adoption, Advance, Failed, Report, StepState, Verdict, closes
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.journal import Journal, LockedExecutions
-from tmws_workflow.repository.queue import Held, tune
+from tmws_workflow.repository.pinned import Pinned, pinned
+from tmws_workflow.repository.queue import Held
 from tmws_workflow.validation import InvalidDefinition
 
 _log = logging.getLogger(__name__)
@@ -84,31 +85,30 @@ class Committer:
         """Commit until cancelled; while the database is away, what was reported is kept."""
         while True:
             try:
-                async with self._database.connection() as connection:
-                    await tune(connection)
+                async with pinned(self._database) as database:
                     while True:
                         await self._filled.wait()
-                        await self._commit_next(connection)
+                        await self._commit_next(database)
             except Unavailable:
                 _log.warning("reports of steps wait: the database is not available")
                 await asyncio.sleep(RETRY_S)
 
-    async def _commit_next(self, connection: Connection) -> None:
+    async def _commit_next(self, database: Pinned) -> None:
         batch = self._queue[:BATCH]
         try:
-            await self._commit(connection, batch)
+            await self._commit(database, batch)
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 -- the job wrapper: one report must not hold up the others
             _log.exception("%d reports cannot be committed together", len(batch))
             for item in batch:
-                await self._commit_alone(connection, item)
+                await self._commit_alone(database, item)
 
-    async def _commit_alone(self, connection: Connection, item: _Waiting) -> None:
+    async def _commit_alone(self, database: Pinned, item: _Waiting) -> None:
         for outcome in (item.report.outcome, _UNSTORABLE):
             item.report = replace(item.report, outcome=outcome)
             try:
-                await self._commit(connection, [item])
+                await self._commit(database, [item])
             except Unavailable:
                 raise
             except Exception:  # noqa: BLE001 -- the job wrapper: the step fails instead
@@ -117,10 +117,10 @@ class Committer:
                 return
         self._answer([item], [Verdict.STALE])
 
-    async def _commit(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+    async def _commit(self, database: Pinned, batch: Sequence[_Waiting]) -> None:
         reports = [item.report for item in batch]
         with unavailable_when_lost():
-            async with connection.raw.transaction():
+            async with database.transaction() as connection:
                 verdicts, committed = await self._apply(connection, reports)
         COMMITS.inc()
         for report, verdict in zip(reports, verdicts, strict=True):

@@ -114,7 +114,7 @@ async def execute_workflow(
 
 @router.post("/{workflow_id}/cancel", response_model=Cancellation)
 async def cancel_workflow(caller: CanRun, workflows: Workflows, workflow_id: UUID, once: Once) -> Response:
-    """Cancel the executions that have not ended: what is queued at once, what runs as soon as it can be stopped."""
+    """Cancel the executions that have not ended, up to 1,000: what is queued at once, what runs soon."""
     return send(await workflows.cancel(caller, workflow_id, once))
 
 

@@ -23,6 +23,7 @@ from tmws_workflow.contexts import Context, Contexts
 from tmws_workflow.definition import PlannedStep
 from tmws_workflow.engine import Aborted, Completed, Failed, Outcome, Released, Report, Skipped, TimedOut, Verdict
 from tmws_workflow.plans import Plans
+from tmws_workflow.repository.pinned import pinned
 from tmws_workflow.repository.queue import Held, Queue
 from tmws_workflow.validation import InvalidDefinition
 
@@ -100,23 +101,23 @@ class Runner:
 
     async def poll(self) -> None:
         """Claim steps until cancelled: at once when woken, otherwise after a pause that grows while nothing comes."""
-        pause_s = SHORTEST_POLL_S
-        while True:
-            next_s = await self._queue.next_in_s()
-            found = False
-            if next_s is not None and next_s <= 0:
-                self.on_waits_due()
-                found = await self._claim()
-            pause_s = SHORTEST_POLL_S if found else min(pause_s * 2, LONGEST_POLL_S)
-            is_due_soon = next_s is not None and 0 < next_s < pause_s
-            if await self._sleep(next_s if is_due_soon and next_s is not None else pause_s):
-                pause_s = SHORTEST_POLL_S
+        async with pinned(self._database) as connection:
+            queue, pause_s = Queue(connection), SHORTEST_POLL_S
+            while True:
+                next_s = await queue.next_in_s()
+                found = next_s is not None and next_s <= 0 and await self._take(queue)
+                pause_s = SHORTEST_POLL_S if found else min(pause_s * 2, LONGEST_POLL_S)
+                is_due_soon = next_s is not None and 0 < next_s < pause_s
+                if await self._sleep(next_s if is_due_soon and next_s is not None else pause_s):
+                    pause_s = SHORTEST_POLL_S
 
-    async def _claim(self) -> bool:
+    async def _take(self, queue: Queue) -> bool:
+        """Claim as much as there is room for; return whether there was anything."""
+        self.on_waits_due()
         free = self.room()
         if free <= 0:
             return False
-        claimed = await self._queue.claim(free, self._owner, self._pace.lease_s)
+        claimed = await queue.claim(free, self._owner, self._pace.lease_s)
         for held, origin in claimed:
             self._contexts.learn(origin)
             self._start(held)

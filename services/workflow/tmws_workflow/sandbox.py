@@ -41,7 +41,8 @@ class Sandbox:
         async with self._free:
             try:
                 child = await self._start()
-                answer = await asyncio.wait_for(_ask(child, request), self._timeout_s)
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await _ask(child, request)
             except TimeoutError:
                 await self._stop()
                 raise ExpressionError(f"the evaluation took longer than {self._timeout_s:g} s") from None
@@ -66,8 +67,8 @@ class Sandbox:
             self._child = await asyncio.create_subprocess_exec(
                 *command, stdin=PIPE, stdout=PIPE, start_new_session=True
             )
-            ready = compile_expression("true")
-            await asyncio.wait_for(_ask(self._child, orjson.dumps({"text": ready.text, "data": {}})), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await _ask(self._child, orjson.dumps({"text": "true", "data": {}}))
         return self._child
 
     async def _stop(self) -> None:

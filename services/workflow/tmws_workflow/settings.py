@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tmws_shared.settings import Settings
+from tmws_shared.settings import DatabaseSettings
+
+BELL = "workflow"  # the queue whose ring wakes the workers
 
 
-class WorkflowSettings(Settings):
+class WorkflowSettings(DatabaseSettings):
     """What the workflow service is told by its environment."""
 
     task_url: str = Field("http://127.0.0.1:8101", description="where the task service listens")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from uuid import UUID
 
 from opentelemetry import propagate
 from opentelemetry.trace import SpanKind
@@ -30,6 +29,7 @@ LOOK_LIMIT = 200
 LOOKS_AT_ONCE = 16
 LOOK_LEASE_S = 15.0
 WITHDRAW_AGAIN_S = 30.0
+WITHDRAW_PERIODS = 3
 PURGE_LIMIT = 500
 PURGE_EVERY_S = 60.0
 _TIMEOUT = {"code": "timeout", "message": "The step took longer than its timeout."}
@@ -54,11 +54,10 @@ class Sweeper:
         while True:
             # Workers that started together must not sweep together.
             await asyncio.sleep(self._period_s * random.uniform(0.75, 1.25))  # noqa: S311 -- jitter, not a secret
-            lost = [_report(item, LeaseLost()) for item in await self._queue.expired(SWEEP_LIMIT)]
-            late = [_report(item, TimedOut(_TIMEOUT)) for item in await self._queue.overdue(SWEEP_LIMIT)]
-            if lost:
-                _log.warning("%d steps lost their worker", len(lost))
-            await asyncio.gather(*(self._committer.submit(report) for report in lost + late))
+            reports = [_report(item) for item in await self._queue.lapsed(SWEEP_LIMIT)]
+            if lost := sum(isinstance(report.outcome, LeaseLost) for report in reports):
+                _log.warning("%d steps lost their worker", lost)
+            await asyncio.gather(*(self._committer.submit(report) for report in reports))
 
     async def look(self) -> None:
         """Look at waiting steps when they are due, until cancelled."""
@@ -74,7 +73,7 @@ class Sweeper:
     async def withdraw(self) -> None:
         """Take back what cancelled steps had asked for, until cancelled."""
         while True:
-            await asyncio.sleep(self._period_s)
+            await asyncio.sleep(WITHDRAW_PERIODS * self._period_s)
             for wait in await self._queue.due_withdrawals(LOOK_LIMIT, WITHDRAW_AGAIN_S):
                 kind = KINDS[wait.kind]
                 try:
@@ -122,6 +121,6 @@ class Sweeper:
         return Wait(wait.execution_id, wait.path, wait.key, principal, self._services)
 
 
-def _report(lapsed: Lapsed, outcome: Outcome) -> Report:
-    owner: UUID | None = lapsed.owner
-    return Report(lapsed.execution_id, lapsed.path, lapsed.fence, owner, outcome)
+def _report(lapsed: Lapsed) -> Report:
+    outcome = TimedOut(_TIMEOUT) if lapsed.owner is None else LeaseLost()
+    return Report(lapsed.execution_id, lapsed.path, lapsed.fence, lapsed.owner, outcome)

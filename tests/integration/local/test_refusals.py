@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tmws_local.paths import Paths
@@ -44,8 +45,9 @@ def test_taken_port_names_the_program(folder: Path, taken_port: int) -> None:
     result = tmws(folder, "up", TMWS_API_PORT=str(taken_port))
 
     assert result.returncode == 1
-    assert result.stderr.startswith(f"Port {taken_port} is taken by python")
-    assert f"(pid {os.getpid()}): stop it, or set TMWS_API_PORT to another port" in result.stderr
+    holder = f"{psutil.Process().name()} (pid {os.getpid()})"
+    expected = f"Port {taken_port} is taken by {holder}: stop it, or set TMWS_API_PORT to another port"
+    assert result.stderr.startswith(expected)
 
 
 def test_foreign_address_is_named(folder: Path) -> None:

@@ -25,3 +25,9 @@ def folder(short_directory: Path) -> Iterator[Path]:
 async def engine(database: DatabaseUrls, folder: Path) -> AsyncGenerator[Engine]:
     async with running_engine(database, folder) as running:
         yield running
+
+
+@pytest.fixture
+async def empty_queue(engine: Engine) -> None:
+    """Forget what earlier tests left ready, so that a claim takes the steps of this test."""
+    await engine.sql("TRUNCATE executions, step_executions, events")

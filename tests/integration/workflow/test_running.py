@@ -1,13 +1,16 @@
 """Workflows run to their end, each step as its definition says."""
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from support.service import SECRET
 from support.upstream import ok, upstream
 from support.workflow_engine import Engine, statuses, step_of
+from tmws_shared.auth import InternalTokens
 
 BUSY = ok(b'{"title": "busy", "status": 503}', "Retry-After: 1", status="503 Service Unavailable")
 TOO_MANY = ok(b'{"title": "slow down", "status": 429}', "Retry-After: 1", status="429 Too Many Requests")
@@ -37,9 +40,9 @@ async def test_sequential_steps_pass_their_results_on(engine: Engine):
 
 
 async def test_fan_out_is_joined(engine: Engine):
-    branches = [transform(f"b{n}", "a", n="${{ steps.a.output.n * %d }}" % n) for n in range(20)]
+    branches = [transform(f"b{n}", "a", n=f"${{{{ steps.a.output.n * {n} }}}}") for n in range(20)]
     total = " + ".join(f"steps.b{n}.output.n" for n in range(20))
-    join = transform("c", *(branch["id"] for branch in branches), sum="${{ %s }}" % total)
+    join = transform("c", *(branch["id"] for branch in branches), sum=f"${{{{ {total} }}}}")
     async with engine.worker(workflow_in_flight=4):
         execution = await engine.run(transform("a", n=2), *branches, join)
     assert step_of(execution, "c")["output"] == {"sum": 2 * sum(range(20))}
@@ -125,7 +128,8 @@ async def test_macro_is_evaluated(engine: Engine):
 
 
 async def test_output_that_is_too_large_fails_the_step(engine: Engine):
-    steps = [transform("a", x="y" * 200_000), transform("b", "a", x="${{ [%s] }}" % ", ".join(["steps.a.output"] * 6))]
+    six = ", ".join(["steps.a.output"] * 6)
+    steps = [transform("a", x="y" * 200_000), transform("b", "a", x=f"${{{{ [{six}] }}}}")]
     async with engine.worker():
         execution = await engine.run(*steps)
     assert "larger than 1024 KiB" in step_of(execution, "b")["error"]["message"]
@@ -226,9 +230,9 @@ async def test_refusal_is_not_tried_again(engine: Engine, folder):
 
 
 async def test_running_step_times_out(engine: Engine, folder):
-    async with upstream(folder, [b"HTTP/1.1 200 OK\r\n"] + [b"X: y\r\n"] * 100) as memory:
-        async with engine.worker(memory_url=memory.url):
-            execution = await engine.run(SEARCH | {"timeout": "300ms"})
+    never_ending = [b"HTTP/1.1 200 OK\r\n"] + [b"X: y\r\n"] * 100
+    async with upstream(folder, never_ending) as memory, engine.worker(memory_url=memory.url):
+        execution = await engine.run(SEARCH | {"timeout": "300ms"})
     assert execution["status"] == "timed_out"
     assert step_of(execution, "a")["error"]["code"] == "timeout"
 
@@ -264,3 +268,22 @@ async def test_five_hundred_steps_run(engine: Engine):
         execution = await engine.run(*steps, kind="sequential")
     assert execution["progress"] == 100
     assert [event["seq"] for event in await engine.journal(execution["id"])] == list(range(1, 1004))
+
+
+async def test_trace_of_the_caller_reaches_the_services_a_step_calls(engine: Engine, folder):
+    workflow = await engine.save(SEARCH)
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    async with upstream(folder, FOUND) as memory, engine.worker(memory_url=memory.url):
+        accepted = await engine.api.call("POST", f"/api/v1/workflows/{workflow}/execute", headers=headers)
+        await engine.ended(accepted.json()["execution_id"])
+    assert f"traceparent: 00-{trace}-".encode() in memory.asked[0]
+
+
+async def test_step_acts_for_its_execution_with_no_more_scopes_than_it_needs(engine: Engine, folder):
+    async with upstream(folder, FOUND) as memory, engine.worker(memory_url=memory.url):
+        execution = await engine.run(SEARCH)
+    token = re.search(rb"authorization: Bearer (\S+)", memory.asked[0], re.IGNORECASE)[1].decode()
+    principal = InternalTokens(SECRET).verify(token, "memory")
+    assert principal.subject == f"workflow:{execution['id']}"
+    assert principal.scopes == {"memory:read"}

@@ -4,41 +4,73 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
-import asyncpg
+import pytest
 
-from support.upstream import ok, upstream
+from support.upstream import Upstream, ok, upstream
 from support.workflow_engine import BRISK, Engine, step_of
 from tmws_shared.database import Database
+from tmws_workflow.committer import Committer
 from tmws_workflow.engine import Completed, Report, Verdict
 from tmws_workflow.plans import Plans
-from tmws_workflow.repository.queue import Queue
+from tmws_workflow.repository.queue import Held, Queue
 from tmws_workflow.runner import Pace, Runner
+
+pytestmark = pytest.mark.usefixtures("empty_queue")
 
 STEPS = [{"id": f"s{n}", "uses": "transform", "with": {"n": n}} for n in range(5)]
 SEARCH = {"id": "a", "uses": "memory.search", "with": {"query": "x"}}
 FOUND = ok(b'{"items": []}')
-SLOW = [b"HTTP/1.1 200 OK\r\n"] + [b"X: y\r\n"] * 200
+CUT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE usename = 'tmws_workflow' AND pid <> pg_backend_pid() AND pid <> ALL($1::int[])"""
+SLOW = [b"HTTP/1.1 200 OK\r\nContent-Length: 82\r\n\r\n", *[b" "] * 80, b"{}"]  # four seconds
 
 
-async def open_database(engine: Engine) -> Database:
-    return await Database.connect(engine.database.for_service("workflow"), name="test", max_size=4)
+@asynccontextmanager
+async def opened_database(engine: Engine) -> AsyncGenerator[Database]:
+    database = await Database.connect(engine.database.for_service("workflow"), name="test", max_size=4)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def committer_of(database: Database, owner: UUID) -> AsyncGenerator[Committer]:
+    committer = Runner(database, Plans(), None, owner, 1, BRISK).committer
+    committing = asyncio.create_task(committer.run())
+    try:
+        yield committer
+    finally:
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+
+
+async def claim_only_step(database: Database, owner: UUID) -> Held:
+    [(held, _)] = await Queue(database).claim(1, owner, 60.0)
+    return held
 
 
 def completions(journal: list[dict]) -> Counter:
     return Counter(event["step"] for event in journal if event["type"] == "step.completed")
 
 
+async def asked(memory: Upstream) -> None:
+    while not memory.asked:
+        await asyncio.sleep(0.01)
+
+
 async def test_two_claims_never_take_the_same_step(engine: Engine):
     workflow = await engine.save(*STEPS, kind="parallel")
     for _ in range(20):
         await engine.execute(workflow)
-    database = await open_database(engine)
-    queue = Queue(database)
-    claims = await asyncio.gather(*(queue.claim(7, uuid4(), 60.0) for _ in range(40)))
+    async with opened_database(engine) as database:
+        queue = Queue(database)
+        claims = await asyncio.gather(*(queue.claim(7, uuid4(), 60.0) for _ in range(40)))
     taken = [(held.execution_id, held.path) for claim in claims for held, _ in claim]
-    await database.close()
     assert len(taken) == len(set(taken))
 
 
@@ -67,7 +99,7 @@ async def test_killed_worker_s_execution_is_completed_by_another(engine: Engine,
     async with upstream(folder, SLOW, FOUND) as memory:
         with engine.worker_process("doomed", TMWS_MEMORY_URL=memory.url) as process:
             execution_id = await engine.start(first, slow, last)
-            await engine.reached(execution_id, "slow", "running")
+            await asked(memory)
             os.kill(process.pid, signal.SIGKILL)
         async with engine.worker(memory_url=memory.url):
             execution = await engine.ended(execution_id)
@@ -107,7 +139,7 @@ async def test_frozen_worker_s_late_result_is_refused_and_recorded(engine: Engin
     async with upstream(folder, SLOW, FOUND) as memory:
         with engine.worker_process("frozen", TMWS_MEMORY_URL=memory.url) as process:
             execution_id = await engine.start(SEARCH)
-            await engine.reached(execution_id, "a", "running")
+            await asked(memory)
             process.send_signal(signal.SIGSTOP)
             async with engine.worker(memory_url=memory.url):
                 await engine.ended(execution_id)
@@ -128,33 +160,21 @@ async def wait_for_refusal(engine: Engine, execution_id: str) -> list[dict]:
 
 
 async def test_report_under_an_old_fence_is_refused(engine: Engine):
-    execution_id = await engine.start(SEARCH)
-    database, owner = await open_database(engine), uuid4()
-    [(held, _)] = await Queue(database).claim(100, owner, 60.0)
-    runner = Runner(database, Plans(), None, owner, 1, BRISK)
-    committing = asyncio.create_task(runner.committer.run())
-    stale = Report(UUID(execution_id), held.path, held.fence - 1, owner, Completed(1))
-    assert await runner.committer.submit(stale) is Verdict.STALE
-    assert (
-        await runner.committer.submit(Report(UUID(execution_id), held.path, held.fence, owner, Completed(1)))
-        is Verdict.APPLIED
-    )
-    committing.cancel()
-    await asyncio.gather(committing, return_exceptions=True)
-    await database.close()
+    execution_id, owner = UUID(await engine.start(SEARCH)), uuid4()
+    async with opened_database(engine) as database, committer_of(database, owner) as committer:
+        held = await claim_only_step(database, owner)
+        stale = Report(execution_id, "a", held.fence - 1, owner, Completed(1))
+        current = Report(execution_id, "a", held.fence, owner, Completed(1))
+        verdicts = [await committer.submit(stale), await committer.submit(current)]
+    assert verdicts == [Verdict.STALE, Verdict.APPLIED]
 
 
 async def test_repeated_report_is_known_again(engine: Engine):
-    execution_id = await engine.start(SEARCH)
-    database, owner = await open_database(engine), uuid4()
-    [(held, _)] = await Queue(database).claim(100, owner, 60.0)
-    runner = Runner(database, Plans(), None, owner, 1, BRISK)
-    committing = asyncio.create_task(runner.committer.run())
-    report = Report(UUID(execution_id), held.path, held.fence, owner, Completed(1))
-    verdicts = [await runner.committer.submit(report), await runner.committer.submit(report)]
-    committing.cancel()
-    await asyncio.gather(committing, return_exceptions=True)
-    await database.close()
+    execution_id, owner = UUID(await engine.start(SEARCH)), uuid4()
+    async with opened_database(engine) as database, committer_of(database, owner) as committer:
+        held = await claim_only_step(database, owner)
+        report = Report(execution_id, "a", held.fence, owner, Completed(1))
+        verdicts = [await committer.submit(report), await committer.submit(report)]
     assert verdicts == [Verdict.APPLIED, Verdict.REPEATED]
 
 
@@ -179,41 +199,34 @@ async def test_worker_that_leaves_hands_its_steps_back_at_once(engine: Engine, f
 
 
 async def test_lease_is_renewed_while_a_step_runs(engine: Engine, folder):
-    async with upstream(folder, SLOW) as memory, engine.worker(memory_url=memory.url), engine.worker():
-        execution_id = await engine.start(SEARCH)
-        await engine.reached(execution_id, "a", "running")
-        await asyncio.sleep(2.5)
-        execution = await engine.execution(execution_id)
-    assert (step_of(execution, "a")["status"], step_of(execution, "a")["attempt"]) == ("running", 1)
+    async with (
+        upstream(folder, SLOW) as memory,
+        engine.worker(memory_url=memory.url),
+        engine.worker(memory_url=memory.url),
+    ):
+        execution = await engine.run(SEARCH)
+    assert execution["status"] == "completed"
+    assert step_of(execution, "a")["attempt"] == 1
 
 
 async def test_worker_goes_on_after_its_connections_were_lost(engine: Engine):
-    workflow = await engine.save(*STEPS, kind="sequential")
+    steps = [{"id": "wait", "uses": "delay", "with": {"duration": "300ms"}}, *STEPS]
+    workflow = await engine.save(*steps, kind="sequential")
+    executions = [await engine.execute(workflow) for _ in range(20)]
+    own = [row["pid"] for row in await engine.sql("SELECT pid FROM pg_stat_activity WHERE usename = 'tmws_workflow'")]
     async with engine.worker():
-        executions = [await engine.execute(workflow) for _ in range(20)]
-        await cut_connections(engine)
-        executions += [await engine.execute(workflow) for _ in range(5)]
+        await engine.reached(executions[-1], "wait", "waiting")
+        await engine.sql(CUT, own)
         ended = [await engine.ended(execution_id) for execution_id in executions]
-    assert {execution["status"] for execution in ended} == {"completed"}
     journals = [await engine.journal(execution_id) for execution_id in executions]
+    assert {execution["status"] for execution in ended} == {"completed"}
     assert {count for journal in journals for count in completions(journal).values()} == {1}
-
-
-async def cut_connections(engine: Engine) -> None:
-    admin = await asyncpg.connect(engine.database.admin)
-    await admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tmws_workflow' AND datname = current_database()"
-    )
-    await admin.close()
 
 
 async def test_urgent_execution_overtakes(engine: Engine):
     workflow = await engine.save(SEARCH)
-    low = await engine.execute(workflow)
+    await engine.execute(workflow)
     answer = await engine.api.call("POST", f"/api/v1/workflows/{workflow}/execute", json={"priority": "urgent"})
-    database = await open_database(engine)
-    await database.execute("UPDATE step_executions SET sched_key = sched_key - interval '1 day' WHERE execution_id = ANY($1::uuid[])",
-                           [low, answer.json()["execution_id"]])  # fmt: skip
-    [(held, _)] = await Queue(database).claim(1, uuid4(), 60.0)
-    await database.close()
+    async with opened_database(engine) as database:
+        held = await claim_only_step(database, uuid4())
     assert str(held.execution_id) == answer.json()["execution_id"]

@@ -1,5 +1,7 @@
 """Which step comes after which."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_need_from_above_to_below_closes_a_circle(needs, data):
     closed = {**needs, first: [*needs[first], last]}
     circle = graph.find_circles(closed)[0]
     assert circle[0] == circle[-1]
-    assert all(below in closed[above] for above, below in zip(circle, circle[1:], strict=False))
+    assert all(below in closed[above] for above, below in pairwise(circle))
 
 
 def test_steps_without_needs_keep_their_order():

@@ -8,11 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from tmws_shared.database import Connection, Database, Row
+from tmws_workflow.repository.pinned import Pinned
 
-# Runs once on each connection that is kept: the queue is always reached by index, and statistics taken while the
-# tables were small must not make the planner think otherwise.
-_TUNE = """SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
-    set_config('enable_mergejoin', 'off', false)"""
 _NEXT = """
     SELECT extract(epoch FROM least(
         (SELECT min(sched_key) FROM step_executions WHERE status = 'ready'),
@@ -60,10 +57,13 @@ _RENEW = """
     WHERE s.execution_id = held.execution_id AND s.path = held.path
 """
 _CANCELLING = "SELECT id FROM executions WHERE status = 'cancelling' AND id = ANY($1::uuid[])"
-_EXPIRED = """SELECT execution_id, path, fence, lease_owner FROM step_executions
-    WHERE status = 'running' AND lease_until < now() ORDER BY lease_until LIMIT $1"""
-_OVERDUE = """SELECT execution_id, path, fence FROM step_executions
-    WHERE status IN ('ready', 'waiting') AND deadline_at < now() ORDER BY deadline_at LIMIT $1"""
+_LAPSED = """
+    (SELECT execution_id, path, fence, lease_owner FROM step_executions
+     WHERE status = 'running' AND lease_until < now() ORDER BY lease_until LIMIT $1)
+    UNION ALL
+    (SELECT execution_id, path, fence, NULL FROM step_executions
+     WHERE status IN ('ready', 'waiting') AND deadline_at < now() ORDER BY deadline_at LIMIT $1)
+"""
 # Looking is no change of state: whoever takes a row to look at it puts the next look a lease away, and that is all.
 _DUE = """
     WITH picked AS (
@@ -144,7 +144,7 @@ class DueWait:
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """A step whose lease or deadline has passed; `owner` is who held it."""
+    """A step whose lease has run out, `owner` being who held it; with none, a step whose timeout has passed."""
 
     execution_id: UUID
     path: str
@@ -152,15 +152,10 @@ class Lapsed:
     owner: UUID | None
 
 
-async def tune(connection: Connection) -> None:
-    """Keep the planner of this session on the indexes of the queue."""
-    await connection.execute(_TUNE)
-
-
 class Queue:
     """The steps of all namespaces, as workers see them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | Pinned) -> None:
         self._database = database
 
     async def next_in_s(self) -> float | None:
@@ -192,15 +187,10 @@ class Queue:
         """Return which of the executions are being cancelled."""
         return [row["id"] for row in await self._database.fetch(_CANCELLING, list(execution_ids))]
 
-    async def expired(self, limit: int) -> list[Lapsed]:
-        """Return running steps whose lease has run out."""
-        rows = await self._database.fetch(_EXPIRED, limit)
+    async def lapsed(self, limit: int) -> list[Lapsed]:
+        """Return running steps whose lease has run out, and steps nobody runs whose timeout has passed."""
+        rows = await self._database.fetch(_LAPSED, limit)
         return [Lapsed(row["execution_id"], row["path"], row["fence"], row["lease_owner"]) for row in rows]
-
-    async def overdue(self, limit: int) -> list[Lapsed]:
-        """Return steps that nobody runs and whose timeout has passed."""
-        rows = await self._database.fetch(_OVERDUE, limit)
-        return [Lapsed(row["execution_id"], row["path"], row["fence"], None) for row in rows]
 
     async def due_waits(self, limit: int, lease_s: float) -> list[DueWait]:
         """Take waiting steps that are to be looked at; untouched, they are due again after `lease_s`."""
