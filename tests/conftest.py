@@ -11,7 +11,6 @@ from redis import Redis
 from support.postgres import PostgresForTests
 from support.redis import RedisForTests
 
-
 E2E = Path(__file__).parent / "e2e"
 
 

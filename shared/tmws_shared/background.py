@@ -40,8 +40,12 @@ def create_worker(name: str, settings: Settings, open_loops: OpenLoops) -> FastA
 
 
 async def keep_running(name: str, loop: Loop) -> None:
-    """Run a loop until cancelled; a failure is logged and the loop starts again."""
-    while True:
+    """Run a loop until cancelled; a failure is logged and the loop starts again.
+
+    A loop whose clean-up fails while it is cancelled ends all the same.
+    """
+    task = asyncio.current_task()
+    while task is None or not task.cancelling():
         try:
             await loop()
         except Unavailable as error:

@@ -31,6 +31,7 @@ RELAY_BATCH = 200
 POLL_S = 1.0
 RETRY_S = 1.0
 BLOCK_MS = 2_000
+INBOX_KEPT_DAYS = 7
 
 OUTBOX_DDL = """
 CREATE TABLE outbox (
@@ -56,6 +57,8 @@ _APPEND = "INSERT INTO outbox (id, type, namespace, subject, data) VALUES ($1, $
 _NEXT = """SELECT position, id, type, namespace, subject, data, occurred_at FROM outbox
            ORDER BY position LIMIT $1 FOR UPDATE SKIP LOCKED"""
 _SENT = "DELETE FROM outbox WHERE position = ANY($1::bigint[])"
+# The stream holds a few days at most; an event that is not in it cannot come again.
+_FORGET = "DELETE FROM inbox WHERE seen_at < now() - make_interval(days => $1)"
 _SEEN = "INSERT INTO inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
 
 Handle = Callable[[Connection, Event], Awaitable[None]]
@@ -64,6 +67,11 @@ Handle = Callable[[Connection, Event], Awaitable[None]]
 async def append_event(connection: Connection, kind: str, namespace: str, subject: str, data: dict[str, Any]) -> None:
     """Add an event to the outbox, in the caller's transaction."""
     await connection.execute(_APPEND, new_id(), kind, namespace, subject, data)
+
+
+async def forget_old_events(database: Database) -> int:
+    """Delete what the inbox has known for a week and return how many rows that were."""
+    return await database.execute(_FORGET, INBOX_KEPT_DAYS)
 
 
 class Relay:
@@ -174,4 +182,4 @@ class Reader:
         await self._redis.aclose()
 
 
-__all__ = ["INBOX_DDL", "OUTBOX_DDL", "STREAM", "Reader", "Relay", "append_event"]
+__all__ = ["INBOX_DDL", "OUTBOX_DDL", "STREAM", "Reader", "Relay", "append_event", "forget_old_events"]

@@ -7,6 +7,9 @@ async with running_engine(database, folder) as engine:
 Run as a program it is a worker whose leases are as short as `BRISK` says.
 """
 
+# asyncpg has no type stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import asyncio
 import os
 import subprocess
@@ -127,13 +130,13 @@ class Engine:
     async def journal(self, execution_id: str) -> list[Json]:
         """Return the whole journal of an execution."""
         events: list[Json] = []
-        cursor: Json = {}
-        while cursor is not None:
-            params = {"limit": 200, **cursor}
+        params: Json = {"limit": 200}
+        while True:
             page = (await self.api.call("GET", f"/api/v1/executions/{execution_id}/events", params=params)).json()
             events += page["items"]
-            cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
-        return events
+            if page["next_cursor"] is None:
+                return events
+            params["cursor"] = page["next_cursor"]
 
     @asynccontextmanager
     async def tasks(self) -> AsyncGenerator[ServiceUnderTest]:

@@ -14,7 +14,7 @@ from tmws_shared.auth import InternalTokens
 from tmws_shared.background import Loop, create_worker, every, keep_running
 from tmws_shared.clock import new_id
 from tmws_shared.database import Connection, Database
-from tmws_shared.events import Reader
+from tmws_shared.events import Reader, forget_old_events
 from tmws_shared.http import ServiceClient
 from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell, ringing
@@ -62,6 +62,7 @@ def build(settings: WorkflowSettings, pace: Pace | None = None) -> FastAPI:
                     "withdraw": sweeper.withdraw,
                     "purge": sweeper.purge,
                     "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
+                    "forget old events": lambda: every(FORGET_EVERY_S, lambda: forget_old_events(database)),
                 }
 
     return create_worker("workflow-worker", settings, open_loops)

@@ -100,9 +100,6 @@ _PURGE_EXECUTIONS = """
 _PURGE_WORKFLOWS = """DELETE FROM workflows w WHERE w.deleted_at IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.workflow_id = w.id)"""
 
-# The stream is at most a few days long; an event that is not in it cannot come again.
-_FORGET_EVENTS = "DELETE FROM inbox WHERE seen_at < now() - interval '7 days'"
-
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -226,7 +223,6 @@ class Queue:
         async with self._database.transaction() as connection:
             deleted = await connection.execute(_PURGE_EXECUTIONS, limit)
             await connection.execute(_PURGE_WORKFLOWS)
-            await connection.execute(_FORGET_EVENTS)
         return deleted
 
 
