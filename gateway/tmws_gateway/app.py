@@ -31,7 +31,7 @@ from tmws_gateway.service import AuditService, KeyService
 from tmws_gateway.settings import GatewaySettings
 from tmws_gateway.traffic import Traffic
 from tmws_gateway.upstreams import OWN, ROUTES, RouteTable
-from tmws_shared.app import answer_with_problems, open_database, serve
+from tmws_shared.app import NO_SECOND_SPAN, answer_with_problems, open_database, serve
 from tmws_shared.auth import InternalTokens
 from tmws_shared.background import every, keep_running
 from tmws_shared.database import Database
@@ -71,6 +71,7 @@ def build(settings: GatewaySettings) -> Gateway:
             yield {"parts": parts}
 
     own = FastAPI(
+        telemetry=NO_SECOND_SPAN,
         title="TMWS gateway", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from tmws_contracts.common import FieldProblem, Problem
@@ -42,6 +43,8 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
 DRAIN_S = 20
+# RequestContext makes the span of a request, so that it covers what is refused before a route is known.
+NO_SECOND_SPAN: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 KEEP_ALIVE_S = 75
 DATABASE_RETRY_S = 0.25
 _PLACES = {"query": "?", "header": "@", "path": "#"}
@@ -74,6 +77,7 @@ def create_app(
     What the app needs to be ready is in `app.state.checks`; the lifespan may add to it.
     """
     app = FastAPI(
+        telemetry=NO_SECOND_SPAN,
         title=f"TMWS {name}",
         lifespan=lifespan,
         docs_url=None,
@@ -227,4 +231,13 @@ def _escape(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
-__all__ = ["answer_with_problems", "create_app", "explain", "open_database", "refuse", "serve", "server_config"]
+__all__ = [
+    "NO_SECOND_SPAN",
+    "answer_with_problems",
+    "create_app",
+    "explain",
+    "open_database",
+    "refuse",
+    "serve",
+    "server_config",
+]

@@ -14,6 +14,7 @@ from typing import Any
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client import Counter, Gauge, Histogram
 
 # user:password@ of any URL, and anything that looks like one of our keys or a JWT
@@ -76,9 +77,13 @@ def set_up(service: str, level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
-    provider = TracerProvider(resource=Resource.create({"service.name": f"tmws-{service}"}))
+    resource = Resource.create({"service.name": f"tmws-{service}"})
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        provider = TracerProvider(resource=resource)
         _export(provider)
+    else:
+        # Trace ids for logs and problems go on, spans that nobody exports are not made.
+        provider = TracerProvider(sampler=ALWAYS_OFF, resource=resource)
     trace.set_tracer_provider(provider)
 
 

@@ -18,6 +18,8 @@ from tmws_task.service import BELL
 from tmws_task.settings import TaskSettings
 
 FORGET_EVERY_S = 600.0
+# A poll costs a quarter of a millisecond; a finished task is told about within this time.
+BELL_POLL_S = 0.1
 
 
 def build(settings: TaskSettings) -> FastAPI:
@@ -34,7 +36,7 @@ def build(settings: TaskSettings) -> FastAPI:
             if not redis_url:
                 yield loops
                 return
-            relay, bell = Relay(database, redis_url), Doorbell(redis_url, BELL)
+            relay, bell = Relay(database, redis_url), Doorbell(redis_url, BELL, poll_s=BELL_POLL_S)
             yield loops | {"relay events": relay.run, "hear the bell": lambda: bell.listen(relay.wake)}
             await asyncio.gather(relay.close(), bell.close())
 
