@@ -229,15 +229,3 @@ def explain(error: dict[str, Any]) -> FieldProblem:
 
 def _escape(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
-
-
-__all__ = [
-    "NO_SECOND_SPAN",
-    "answer_with_problems",
-    "create_app",
-    "explain",
-    "open_database",
-    "refuse",
-    "serve",
-    "server_config",
-]

@@ -180,6 +180,3 @@ class Reader:
     async def close(self) -> None:
         """Close the connection to Redis."""
         await self._redis.aclose()
-
-
-__all__ = ["INBOX_DDL", "OUTBOX_DDL", "STREAM", "Reader", "Relay", "append_event", "forget_old_events"]

@@ -62,4 +62,3 @@ async def _if_match(
 
 
 IfMatch = Annotated[str | None, Depends(_if_match)]
-__all__ = ["IfMatch", "dump", "etag", "match_version", "reply", "send", "send_model"]

@@ -190,6 +190,3 @@ class EventRow(SQLModel, table=True):
     attempt: int | None = Field(default=None, sa_column=Column(Integer))
     data: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     at: datetime = Field(sa_column=_moment(default_now=True))
-
-
-__all__ = ["SCHEMA", "EventRow", "ExecutionRow", "StepRow", "WorkflowRow", "WorkflowVersionRow", "metadata"]

@@ -207,6 +207,3 @@ def _execution_document(execution: ExecutionState, was_seq: int) -> dict[str, An
         "is_cancelled": execution.outcome is ExecutionStatus.CANCELLED,
         "is_final": execution.is_final,
     }
-
-
-__all__ = ["Journal", "LockedExecutions", "LostUpdate"]
