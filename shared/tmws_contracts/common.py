@@ -130,11 +130,18 @@ def check_document(value: JsonObject) -> JsonObject:
     return value
 
 
+# The database driver takes the first and the last moment for -infinity and infinity.
+_ENDS_OF_TIME = frozenset({datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)})
+
+
 def _to_utc(moment: datetime) -> datetime:
     try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("must be a time between the years 1 and 9999 in UTC") from error
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        utc = None
+    if utc is None or utc in _ENDS_OF_TIME:
+        raise ValueError("must be a time between the years 1 and 9999 in UTC")
+    return utc
 
 
 Text = Annotated[str, AfterValidator(refuse_nul)]

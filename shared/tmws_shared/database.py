@@ -32,6 +32,8 @@ _LOST = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
+    # A deadlock: the server has undone the transaction, so that the other one can go on.
+    asyncpg.TransactionRollbackError,
     ConnectionError,
     TimeoutError,
     OSError,

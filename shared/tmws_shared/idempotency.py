@@ -103,7 +103,7 @@ async def do_once(database: Database, attempt: Attempt, work: Callable[[Connecti
         known = await connection.fetchrow(_KNOWN, attempt.owner, attempt.key)
         if known is not None:
             if known["request_hash"] != attempt.request_hash:
-                raise KeyReused("@Idempotency-Key: must not be used again with another request")
+                raise KeyReused.of("@Idempotency-Key", "must not be used again with another request")
             return Reply(known["status"], known["body"], {**known["headers"], "Idempotent-Replayed": "true"})
         reply = await work(connection)
         await connection.execute(

@@ -41,7 +41,7 @@ class Cursors:
             raw = b""
         mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body, context)):
-            raise MalformedRequest("?cursor: must be the next_cursor of a page with the same filters")
+            raise MalformedRequest.of("?cursor", "must be the next_cursor of a page with the same filters")
         return orjson.loads(body)
 
     def _mac(self, body: bytes, context: dict[str, Any]) -> bytes:

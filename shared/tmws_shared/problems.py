@@ -15,7 +15,7 @@ ProblemError
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import orjson
 
@@ -47,6 +47,11 @@ class ProblemError(Exception):
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.facts = facts
+
+    @classmethod
+    def of(cls, pointer: str, detail: str) -> Self:
+        """Return the problem with one field."""
+        return cls(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])
 
     @classmethod
     def title(cls) -> str:
@@ -82,11 +87,6 @@ class InvalidRequest(ProblemError):
     """The request has invalid fields."""
 
     status = 422
-
-    @classmethod
-    def of(cls, pointer: str, detail: str) -> InvalidRequest:
-        """Return the problem with one field."""
-        return cls(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])
 
 
 class MalformedRequest(ProblemError):

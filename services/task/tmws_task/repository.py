@@ -28,7 +28,9 @@ _VIEW = """
     t.status IN ('pending', 'in_progress') AND coalesce(t.due_at < now(), false) AS overdue
 """
 _GET = f"SELECT {_VIEW} FROM tasks t WHERE t.namespace = $1 AND t.id = $2"  # noqa: S608 -- our own columns
-_LOCK = "SELECT status::text, version, unmet FROM tasks WHERE namespace = $1 AND id = $2 FOR UPDATE"
+_LOCK = "SELECT status::text, version, unmet FROM tasks WHERE namespace = $1 AND id = $2 FOR NO KEY UPDATE"
+# It waits for no writer but a deletion, so that two tasks can be made parents of each other at once.
+_KEEP = "SELECT true FROM tasks WHERE namespace = $1 AND id = $2 FOR KEY SHARE"
 _INSERT = """
     INSERT INTO tasks (id, namespace, title, description, priority, assigned_persona, metadata, labels, due_at,
                        parent_id, unmet)
@@ -37,7 +39,7 @@ _INSERT = """
 # Dependencies are locked before their dependents everywhere, so two writers cannot wait for each other.
 _SHARE = """SELECT id, status::text FROM tasks WHERE namespace = $1 AND id = ANY($2::uuid[])
     ORDER BY id FOR SHARE"""
-_ADD_DEPENDENCIES = "INSERT INTO task_dependencies (task_id, depends_on) SELECT $1, unnest($2::uuid[])"
+_ADD_DEPENDENCIES = "INSERT INTO task_dependencies (task_id, depends_on) SELECT DISTINCT $1::uuid, unnest($2::uuid[])"
 _DROP_DEPENDENCIES = "DELETE FROM task_dependencies WHERE task_id = $1"
 # Whether `$2` can be reached from any of `$1` along depends_on.
 _REACHES = """
@@ -150,6 +152,10 @@ class TaskRepository:
         """Keep these tasks as they are until the transaction ends; return the status of those that exist."""
         rows = await self._connection.fetch(_SHARE, self._namespace, list(task_ids))
         return {row["id"]: TaskStatus(row["status"]) for row in rows}
+
+    async def keep(self, task_id: UUID) -> bool:
+        """Keep the task from being deleted until the transaction ends; return whether there is one."""
+        return bool(await self._connection.fetchval(_KEEP, self._namespace, task_id))
 
     async def insert(self, task: TaskInsert) -> None:
         """Add a task and what it depends on."""

@@ -57,9 +57,8 @@ class TaskService:
 
         async def work(connection: Connection) -> Reply:
             tasks = TaskRepository(connection, caller.namespace)
-            depends_on = sorted(set(task.depends_on))
             await _need_parent(tasks, task.parent_id)
-            unmet = await _count_unmet(tasks, depends_on)
+            unmet = await _count_unmet(tasks, task.depends_on)
             task_id = new_id()
             await tasks.insert(
                 TaskInsert(
@@ -73,7 +72,7 @@ class TaskService:
                     due_at=task.due_at,
                     parent_id=task.parent_id,
                     unmet=unmet,
-                    depends_on=depends_on,
+                    depends_on=task.depends_on,
                 )
             )
             return reply(await _view(tasks, task_id), 201, location=f"/api/v1/tasks/{task_id}")
@@ -202,7 +201,7 @@ async def _lock(tasks: TaskRepository, task_id: UUID, if_match: str | None) -> T
 
 
 async def _need_parent(tasks: TaskRepository, parent_id: UUID | None, child: UUID | None = None) -> None:
-    if parent_id is not None and (parent_id == child or not await tasks.share([parent_id])):
+    if parent_id is not None and (parent_id == child or not await tasks.keep(parent_id)):
         raise UnknownTask("/parent_id")
 
 

@@ -281,6 +281,9 @@ class Advance:
     def _end(self, step: StepState, status: StepStatus, **data: Any) -> None:
         step.status = status
         step.is_changed = True
+        if step.wait_key is not None:
+            # What it asked for and nobody wants any more is withdrawn now, not when it was to be looked at next.
+            step.look_in_s = 0
         self.execution.open_steps -= 1
         self._tell(f"step.{status}", step.path, step.attempt, **data)
 

@@ -171,6 +171,21 @@ async def test_changed_dependencies_decide_what_is_ready(task: ServiceUnderTest)
     assert (await put(task, last, depends_on=[done])).json()["ready"] is True
 
 
+async def test_dependency_named_twice_counts_once(task: ServiceUnderTest) -> None:
+    first, last = await create(task), await create(task)
+    changed = (await put(task, last, depends_on=[first, first])).json()
+    await complete(task, first)
+    assert changed["depends_on"] == [first]
+    assert (await task.call("GET", f"/api/v1/tasks/{last}")).json()["ready"] is True
+
+
+async def test_parents_of_each_other_at_once_do_not_wait_for_each_other(task: ServiceUnderTest) -> None:
+    first, second = await create(task), await create(task)
+    changes = [change for _ in range(10) for change in ((first, second), (second, first))]
+    answers = await asyncio.gather(*(put(task, child, parent_id=parent) for child, parent in changes))
+    assert {answer.status_code for answer in answers} == {200}
+
+
 async def test_deleted_task_is_gone(task: ServiceUnderTest) -> None:
     task_id = await create(task)
     assert (await task.call("DELETE", f"/api/v1/tasks/{task_id}")).status_code == 204

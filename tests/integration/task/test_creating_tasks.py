@@ -58,6 +58,7 @@ async def test_same_key_with_another_body_is_refused(task: ServiceUnderTest) -> 
     answer = await task.call("POST", "/api/v1/tasks", json={"title": "y"}, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:tmws:problem:key-reused"
+    assert answer.json()["errors"][0]["pointer"] == "@Idempotency-Key"
 
 
 async def test_same_key_of_another_namespace_is_another_key(task: ServiceUnderTest) -> None:
@@ -106,6 +107,8 @@ async def test_fifty_requests_with_one_key_make_one_task(task: ServiceUnderTest)
         ({"title": "x", "labels": ["a"] * 51}, "/labels"),
         ({"title": "x", "depends_on": ["nope"]}, "/depends_on/0"),
         ({"title": "x", "depends_on": [MISSING]}, "/depends_on/0"),
+        ({"title": "x", "due_at": "0001-01-01T00:00:00Z"}, "/due_at"),
+        ({"title": "x", "due_at": "9999-12-31T23:59:59.9999999Z"}, "/due_at"),
         ({"title": "x", "parent_id": MISSING}, "/parent_id"),
         (["not an object"], ""),
     ],
@@ -135,3 +138,10 @@ async def test_dependency_of_another_namespace_does_not_exist(task: ServiceUnder
     theirs = (await task.call("POST", "/api/v1/tasks", json={"title": "x"}, namespace="other")).json()
     answer = await task.call("POST", "/api/v1/tasks", json={"title": "y", "depends_on": [theirs["id"]]})
     assert answer.status_code == 422
+
+
+async def test_unknown_dependency_is_named_by_its_place(task: ServiceUnderTest) -> None:
+    known = await create(task)
+    body = {"title": "x", "depends_on": [known["id"], MISSING]}
+    answer = await task.call("POST", "/api/v1/tasks", json=body)
+    assert answer.json()["errors"][0]["pointer"] == "/depends_on/1"

@@ -6,10 +6,17 @@ from contextlib import AsyncExitStack
 import pytest
 
 from support.postgres import DatabaseUrls
-from support.service import running, settings_for
+from support.service import SECRET, running, settings_for
+from support.upstream import ok, upstream
 from support.workflow_engine import Engine, running_engine, step_of
+from tmws_shared.auth import InternalTokens, Principal
+from tmws_shared.clock import new_id, now
+from tmws_shared.http import ServiceClient
 from tmws_task.settings import TaskSettings
 from tmws_task.worker import build as build_task_worker
+from tmws_workflow.engine import Waits
+from tmws_workflow.steps.base import Services, StepCall
+from tmws_workflow.steps.task import FIRST_LOOK_S, Task
 
 STEP = {
     "id": "ask",
@@ -120,3 +127,17 @@ async def test_refused_task_names_the_field(engine: Engine):
     async with engine.tasks(), engine.worker():
         execution = await engine.run(step)
     assert execution["error"]["problem"]["errors"][0]["pointer"] == "/priority"
+
+
+async def test_step_stopped_while_it_makes_its_task_says_which_one(folder):
+    slowly = [b""] * 5 + [ok(b'{"id": "made"}', status="201 Created")]
+    async with upstream(folder, slowly) as tasks:
+        client = ServiceClient(tasks.url, "task", InternalTokens(SECRET))
+        principal = Principal(subject="test", scopes=Task.scopes)
+        call = StepCall(new_id(), "ask", {"title": "t"}, principal, Services(client, client, 60), now())
+        starting = asyncio.create_task(Task().start(call))
+        await asyncio.sleep(0.1)
+        starting.cancel()
+        outcome = await starting
+        await client.close()
+    assert outcome == Waits("task:made", FIRST_LOOK_S)

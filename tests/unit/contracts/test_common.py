@@ -56,3 +56,9 @@ def test_line_is_refused(value: str) -> None:
 def test_time_is_turned_into_utc() -> None:
     moment = TypeAdapter(UtcTime).validate_python("2026-01-01T09:00:00+09:00")
     assert moment.isoformat() == "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+23:00"])
+def test_time_that_cannot_be_stored_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(UtcTime).validate_python(text)

@@ -199,6 +199,12 @@ def test_wait_that_began_during_cancellation_keeps_what_is_to_be_withdrawn():
     assert (result.steps["a"].status, result.steps["a"].wait_key) == (StepStatus.CANCELLED, "task:1")
 
 
+def test_what_a_cancelled_step_asked_for_is_withdrawn_without_waiting():
+    result = advance(running("a"), status=ExecutionStatus.CANCELLING, outcome=ExecutionStatus.CANCELLED)
+    result.report(report("a", Waits("task:1", 60)))
+    assert result.steps["a"].look_in_s == 0
+
+
 @pytest.mark.parametrize(("fence", "owner"), [(0, WORKER), (2, WORKER), (1, OTHER)])
 def test_stale_report_changes_nothing(fence, owner):
     result = advance(running("a"))

@@ -37,8 +37,8 @@ class Delay(Simple):
         """Wait."""
         (name, value), *_ = call.arguments.items()
         try:
-            seconds = _seconds(name, value, call.now)
-        except (ValueError, TypeError, AttributeError) as error:
+            seconds = _seconds(name, value if isinstance(value, str) else "", call.now)
+        except ValueError as error:
             raise StepFailed("argument", f"/with/{name}: {error}") from None
         return Waits("time", seconds)
 

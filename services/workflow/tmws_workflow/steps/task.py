@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any, cast
 
 from tmws_contracts.task import TaskStatus
-from tmws_shared.http import UpstreamProblem
+from tmws_shared.http import Answer, UpstreamProblem
 from tmws_workflow.engine import Completed, Failed, Outcome, Waits
 from tmws_workflow.steps.base import SERVICE_RETRY, Argument, Simple, StepCall, Wait
 
@@ -13,6 +15,8 @@ _PATH = "/api/v1/tasks"
 _DELETED: dict[str, Any] = {"code": "task_deleted", "message": "The task was deleted before it was completed."}
 # The first look comes soon: the task may have ended before its step was written down as waiting.
 FIRST_LOOK_S = 1.0
+# How long a step that is stopped waits to hear which task it has made.
+LAST_WORD_S = 5.0
 
 
 class Task(Simple):
@@ -39,7 +43,8 @@ class Task(Simple):
         given: Any = call.arguments.get("metadata", {})
         # Metadata of another type is the task service's to refuse.
         metadata: Any = cast("dict[str, Any]", given) | {"workflow": origin} if isinstance(given, dict) else given
-        answer = await call.send(call.services.task, "POST", _PATH, {**call.arguments, "metadata": metadata})
+        body = {**call.arguments, "metadata": metadata}
+        answer = await _heard_out(call.send(call.services.task, "POST", _PATH, body))
         return Waits(f"task:{answer.json()['id']}", FIRST_LOOK_S)
 
     async def look(self, wait: Wait) -> Outcome | None:
@@ -60,6 +65,18 @@ class Task(Simple):
         except UpstreamProblem as problem:
             if problem.status not in (404, 409):
                 raise
+
+
+async def _heard_out(asked: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return the answer, even when stopped meanwhile: a task can be withdrawn only by who knows its id."""
+    asking = asyncio.ensure_future(asked)
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        if not (await asyncio.wait({asking}, timeout=LAST_WORD_S))[0]:
+            asking.cancel()
+            raise
+        return asking.result()
 
 
 def _outcome(task: dict[str, Any]) -> Outcome | None:
