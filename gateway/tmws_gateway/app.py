@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tmws_gateway import docs
@@ -37,6 +37,7 @@ from tmws_shared.background import every, keep_running
 from tmws_shared.database import Database
 from tmws_shared.health import health_routes
 from tmws_shared.http import ServiceClient
+from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.redis import OptionalRedis
 
 _log = logging.getLogger(__name__)
@@ -75,8 +76,9 @@ def build(settings: GatewaySettings) -> Gateway:
         title="TMWS gateway", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
     )  # fmt: skip
-    for part in (health_routes(), system_router, router, docs.router):
+    for part in (health_routes(), system_router, docs.router):
         own.include_router(part)
+    own.include_router(router, dependencies=[Depends(refuse_unknown_queries)])
     answer_with_problems(own)
     return Gateway(own)
 

@@ -48,6 +48,9 @@ class UpstreamTimeout(ProblemError):
     status = 504
     retryable = True
 
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
 
 class ForbiddenOrigin(Forbidden):
     """Web pages of this origin may not call the API."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -31,8 +31,10 @@ class NewTask(Wire):
 
     title: Line
     description: Description | None = None
+    status: Literal[TaskStatus.PENDING, TaskStatus.IN_PROGRESS] = TaskStatus.PENDING
     priority: Priority = Priority.MEDIUM
     assigned_persona: Slug | None = None
+    progress: Progress = 0
     metadata: Metadata = {}
     labels: Labels = []
     due_at: UtcTime | None = None

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
@@ -37,6 +37,7 @@ from tmws_shared.problems import (
     ProblemError,
     Unavailable,
 )
+from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -89,7 +90,7 @@ def create_app(
     tokens = InternalTokens(settings.secret_key.get_secret_value())
     app.include_router(health_routes())
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_unknown_queries)])
     answer_with_problems(app)
     app.add_middleware(RequestContext, verify=lambda token: tokens.verify(token, name))
     return app
@@ -223,7 +224,7 @@ def explain(error: dict[str, Any]) -> FieldProblem:
     if _PARSE_ERROR.search(error["type"]):
         detail = detail.partition(", ")[0]
     if place in _PLACES:
-        return FieldProblem(pointer=_PLACES[place] + ".".join(map(str, path)), detail=detail)
+        return FieldProblem(pointer=f"{_PLACES[place]}{path[0]}", detail=detail)
     return FieldProblem(pointer="".join(f"/{_escape(part)}" for part in path), detail=detail)
 
 

@@ -22,7 +22,7 @@ Query: TypeAlias = str | ClauseElement
 
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 10.0
 _DIALECT = _asyncpg_dialect()
 _LOST = (
     asyncpg.PostgresConnectionError,

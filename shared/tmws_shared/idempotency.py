@@ -99,7 +99,7 @@ async def do_once(database: Database, attempt: Attempt, work: Callable[[Connecti
         if attempt.key is None:
             return await work(connection)
         if not await connection.fetchval(_LOCK, attempt.owner, attempt.key):
-            raise RequestInFlight("Wait for the first request to end, then ask again.")
+            raise RequestInFlight("Wait for the first request to end, then ask again.", headers={"Retry-After": "1"})
         known = await connection.fetchrow(_KNOWN, attempt.owner, attempt.key)
         if known is not None:
             if known["request_hash"] != attempt.request_hash:

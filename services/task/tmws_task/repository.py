@@ -33,8 +33,8 @@ _LOCK = "SELECT status::text, version, unmet FROM tasks WHERE namespace = $1 AND
 _KEEP = "SELECT true FROM tasks WHERE namespace = $1 AND id = $2 FOR KEY SHARE"
 _INSERT = """
     INSERT INTO tasks (id, namespace, title, description, priority, assigned_persona, metadata, labels, due_at,
-                       parent_id, unmet)
-    VALUES ($1, $2, $3, $4, $5::text::task_priority, $6, $7, $8, $9, $10, $11)
+                       parent_id, unmet, status, progress)
+    VALUES ($1, $2, $3, $4, $5::text::task_priority, $6, $7, $8, $9, $10, $11, $12::text::task_status, $13)
 """
 # Dependencies are locked before their dependents everywhere, so two writers cannot wait for each other.
 _SHARE = """SELECT id, status::text FROM tasks WHERE namespace = $1 AND id = ANY($2::uuid[])
@@ -128,6 +128,8 @@ class TaskInsert:
     due_at: datetime | None
     parent_id: UUID | None
     unmet: int
+    status: TaskStatus = TaskStatus.PENDING
+    progress: int = 0
     depends_on: list[UUID] = field(default_factory=list[UUID])
 
 
@@ -172,6 +174,8 @@ class TaskRepository:
             task.due_at,
             task.parent_id,
             task.unmet,
+            task.status,
+            task.progress,
         )
         if task.depends_on:
             await self._connection.execute(_ADD_DEPENDENCIES, task.id, task.depends_on)

@@ -72,6 +72,8 @@ class TaskService:
                     due_at=task.due_at,
                     parent_id=task.parent_id,
                     unmet=unmet,
+                    status=task.status,
+                    progress=task.progress,
                     depends_on=task.depends_on,
                 )
             )

@@ -22,6 +22,11 @@ async def test_new_task_is_pending_medium_and_ready(task: ServiceUnderTest) -> N
     assert (created["ready"], created["blocked"], created["overdue"]) == (True, False, False)
 
 
+async def test_task_can_be_created_in_progress(task: ServiceUnderTest) -> None:
+    created = await create(task, status="in_progress", progress=25)
+    assert (created["status"], created["progress"], created["ready"]) == ("in_progress", 25, False)
+
+
 async def test_new_task_has_location_and_etag(task: ServiceUnderTest) -> None:
     answer = await task.call("POST", "/api/v1/tasks", json={"title": "A task"})
     assert answer.headers["location"] == f"/api/v1/tasks/{answer.json()['id']}"

@@ -86,6 +86,17 @@ async def test_bad_query_parameter_is_named(task: ServiceUnderTest, params: dict
     assert answer.json()["errors"][0]["pointer"] == f"?{next(iter(params))}"
 
 
+async def test_unknown_query_parameter_is_refused_by_its_name(task: ServiceUnderTest) -> None:
+    answer = await task.call("GET", PATH, params={"statsu": "pending"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "?statsu"
+
+
+async def test_pointer_of_a_repeated_parameter_is_its_name(task: ServiceUnderTest) -> None:
+    answer = await task.call("GET", PATH, params={"status": ["pending", "nonsense"]})
+    assert answer.json()["errors"][0]["pointer"] == "?status"
+
+
 async def test_stats_count_by_status(task: ServiceUnderTest) -> None:
     first = await create(task, "stats")
     await create(task, "stats", depends_on=[first])
