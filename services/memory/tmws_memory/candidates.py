@@ -38,13 +38,16 @@ WITH visible AS MATERIALIZED (
     WHERE p.term = ANY($7::bigint[]) AND (p.memory_id IN (SELECT id FROM visible)) IS TRUE
 ), collection AS MATERIALIZED (
     SELECT count(*)::double precision AS total, greatest(avg(length), 1)::double precision AS mean_length FROM visible
+), frequent AS MATERIALIZED (
+    SELECT term, count(*)::double precision AS memories FROM matched GROUP BY term
 ), weights AS MATERIALIZED (
-    SELECT term, ln(1 + (max(c.total) - count(*)::double precision + 0.5) / (count(*)::double precision + 0.5)) AS idf
-    FROM matched, collection c GROUP BY term
+    SELECT h.term, ln(1 + (c.total - h.memories + 0.5) / (h.memories + 0.5)) * {k1_plus_1}::double precision AS weight,
+           {k1}::double precision * {b} / c.mean_length AS slope
+    FROM frequent h, collection c
 ), lexical AS MATERIALIZED (
-    SELECT p.memory_id AS id, sum(w.idf * p.frequency * {k1_plus_1}::double precision
-               / (p.frequency + {k1}::double precision * ({rest} + {b} * p.length / c.mean_length))) AS bm25
-    FROM matched p JOIN weights w ON w.term = p.term CROSS JOIN collection c GROUP BY p.memory_id
+    SELECT p.memory_id AS id,
+           sum(w.weight * p.frequency / (p.frequency + {k1}::double precision * {rest} + w.slope * p.length)) AS bm25
+    FROM matched p JOIN weights w ON w.term = p.term GROUP BY p.memory_id
 ), seeds AS MATERIALIZED (
     SELECT id FROM near UNION (SELECT id FROM lexical ORDER BY bm25 DESC, id LIMIT $8)
 ), links AS MATERIALIZED (
