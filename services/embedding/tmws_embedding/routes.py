@@ -7,6 +7,7 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
+from starlette.background import BackgroundTask
 
 from tmws_contracts.embedding import (
     DIMENSION_HEADER,
@@ -44,7 +45,10 @@ async def embed(
         # Nobody reads this answer; what matters is that the work is dropped.
         if not work.done():
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        return _answer(service, work.result(), is_raw=RAW_VECTORS in accept)
+        known = work.result()
+        answer = _answer(service, known.vectors, is_raw=RAW_VECTORS in accept)
+        answer.background = BackgroundTask(service.remember, known.computed)
+        return answer
     finally:
         work.cancel()
         gone.cancel()

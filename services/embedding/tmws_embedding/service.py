@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,13 @@ from tmws_shared.telemetry import tracer
 LATENCY_WINDOW = 1000
 
 
+class Known(NamedTuple):
+    """Vectors in the order of the texts (float32 [n, dimension]), and those of them that were just computed."""
+
+    vectors: Vectors
+    computed: Mapping[str, Vector]
+
+
 class EmbeddingService:
     """Texts to vectors, each text computed once."""
 
@@ -31,8 +39,8 @@ class EmbeddingService:
         self._texts = self._tokens = self._hits = self._misses = 0
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
 
-    async def embed(self, texts: Sequence[str], *, use_cache: bool = True) -> Vectors:
-        """Return a vector for each text, in their order.
+    async def embed(self, texts: Sequence[str], *, use_cache: bool = True) -> Known:
+        """Return a vector for each text, in their order, and what `remember` should be given afterwards.
 
         Raises:
             QueueFull: too many texts are waiting.
@@ -42,13 +50,15 @@ class EmbeddingService:
         is_cached = use_cache and self._cache.is_on
         vectors = await self._look_up(distinct) if is_cached else {}
         missing = [text for text in distinct if text not in vectors]
-        if missing:
-            computed = dict(zip(missing, (await self._compute(missing)).vectors, strict=True))
-            vectors |= computed
-            if is_cached:
-                await self._cache.put(computed)
+        computed = dict(zip(missing, (await self._compute(missing)).vectors, strict=True)) if missing else {}
+        vectors |= computed
         self._latencies_ms.append((perf_counter() - started) * 1000)
-        return np.stack([vectors[text] for text in texts])
+        return Known(np.stack([vectors[text] for text in texts]), computed if is_cached else {})
+
+    async def remember(self, vectors: Mapping[str, Vector]) -> None:
+        """Keep vectors in the cache: after the answer is sent, so that nobody waits for it."""
+        if vectors:
+            await self._cache.put(vectors)
 
     async def _look_up(self, texts: Sequence[str]) -> dict[str, Vector]:
         known = await self._cache.get(texts)

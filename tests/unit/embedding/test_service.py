@@ -52,7 +52,7 @@ async def test_repeated_text_is_computed_once(service: EmbeddingService, encoder
 
 
 async def test_repeated_text_has_its_vector_at_each_place(service: EmbeddingService) -> None:
-    vectors = await service.embed(["same", "longer", "same"])
+    vectors = (await service.embed(["same", "longer", "same"])).vectors
 
     assert vectors[:, 0].tolist() == [4, 6, 4]
 
