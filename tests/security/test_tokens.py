@@ -89,7 +89,7 @@ def test_token_with_a_strange_header_is_refused(
         {"scope": None},
         {"scope": ["task:read"]},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_token_with_a_wrong_claim_is_refused(
     gateway: GatewayUnderTest, key_id: str, stranger: str, claims: dict[str, Any]
