@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from tmws_shared.app import create_app
+from tmws_shared.cancellation import is_cancelled
 from tmws_shared.problems import Unavailable
 from tmws_shared.settings import Settings
 
@@ -44,8 +45,7 @@ async def keep_running(name: str, loop: Loop) -> None:
 
     A loop whose clean-up fails while it is cancelled ends all the same.
     """
-    task = asyncio.current_task()
-    while task is None or not task.cancelling():
+    while not is_cancelled():
         try:
             await loop()
         except Unavailable as error:

@@ -18,6 +18,7 @@ import orjson
 from redis.exceptions import RedisError, ResponseError
 
 from tmws_contracts.events import Event
+from tmws_shared.cancellation import is_cancelled
 from tmws_shared.clock import new_id
 from tmws_shared.database import Connection, Database
 from tmws_shared.problems import Unavailable
@@ -88,7 +89,7 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled; a lost server is a pause."""
-        while True:
+        while not is_cancelled():
             try:
                 moved = await self._move_batch()
             except (RedisError, OSError, Unavailable):
@@ -148,7 +149,7 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled; a lost server is a pause."""
-        while True:
+        while not is_cancelled():
             try:
                 await self._read_batch()
             except ResponseError:

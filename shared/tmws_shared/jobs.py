@@ -17,6 +17,8 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from tmws_shared.cancellation import is_cancelled
+
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _RING_TIMEOUT_S = 1.0
@@ -55,7 +57,7 @@ class Doorbell:
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call `heard` at every ring, until cancelled; comes back when Redis does."""
-        while self._url:
+        while self._url and not is_cancelled():
             try:
                 await self._work(heard)
             except (RedisError, OSError, TimeoutError):
@@ -112,7 +114,7 @@ class Ringer:
 
     async def run(self) -> None:
         """Ring until cancelled."""
-        while True:
+        while not is_cancelled():
             await self._asked.wait()
             self._asked.clear()
             with suppress(TimeoutError):
