@@ -19,8 +19,7 @@ async def test_other_namespaces_find_nothing(memory: ServiceUnderTest) -> None:
     assert await contents(memory, "vault combination", mode="keyword", namespace="theirs") == []
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-@pytest.mark.parametrize("query", ["", "?purge=true"])
+@pytest.mark.parametrize(("method", "query"), [("GET", ""), ("DELETE", ""), ("DELETE", "?purge=true")])
 async def test_memory_of_another_namespace_is_as_if_it_did_not_exist(
     memory: ServiceUnderTest, method: str, query: str
 ) -> None:
