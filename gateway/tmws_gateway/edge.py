@@ -6,8 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
-from opentelemetry import propagate
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,9 +16,10 @@ from tmws_gateway.exchange import KEY, Exchange
 from tmws_gateway.traffic import Traffic
 from tmws_shared.clock import new_id
 from tmws_shared.context import problem_response
+from tmws_shared.framing import HeaderList
 from tmws_shared.http import REQUEST_ID_HEADER, deadline, request_id
 from tmws_shared.problems import InternalError, ProblemError
-from tmws_shared.telemetry import REQUEST_SECONDS, carry_trace, trace_id, tracer
+from tmws_shared.telemetry import carry_trace, note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
 
@@ -27,16 +27,16 @@ Serve = Callable[[Exchange, Scope, Receive, Send], Awaitable[None]]
 
 CLIENT_GONE = 499  # as nginx logs it; nobody receives it
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_API_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": _API_CSP,
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
+_API_CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+SECURITY_HEADERS: HeaderList = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", _API_CSP),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
 class Edge:
@@ -46,15 +46,14 @@ class Edge:
         self._serve = serve
         self._audit = audit
         self._traffic = traffic
-        self._headers = SECURITY_HEADERS | (HSTS if over_tls else {})
+        self._headers = [*SECURITY_HEADERS, HSTS] if over_tls else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = Headers(scope=scope)
-        parent = propagate.extract(headers)
-        with tracer.start_as_current_span(scope["method"], context=parent, kind=SpanKind.SERVER) as span:
-            exchange = _open(scope, headers, self._headers)
-            answer = _Answer(send, exchange)
+        with serving(scope["method"], headers) as span:
+            exchange = _open(scope, headers)
+            answer = _Answer(send, exchange, self._headers)
             try:
                 await self._attempt(exchange, scope, receive, answer)
             finally:
@@ -73,33 +72,34 @@ class Edge:
 
     def _observe(self, exchange: Exchange, span: Span) -> None:
         route = exchange.route.path if exchange.route else "unmatched"
-        span.update_name(exchange.action)
-        span.set_attributes(
-            {
-                "http.request.method": exchange.method,
-                "http.route": route,
-                "http.response.status_code": exchange.status,
-            }
-        )
-        if exchange.status >= 500:
-            span.set_status(StatusCode.ERROR)
-        REQUEST_SECONDS.labels(exchange.method, route, exchange.status).observe(exchange.duration_s)
+        if span.is_recording():
+            _describe(span, exchange, route)
+        note_request(exchange.method, route, exchange.status, exchange.duration_s)
         self._traffic.note(exchange.status, exchange.duration_s)
         self._audit.record(exchange)
 
 
-def _open(scope: Scope, headers: Headers, answer_headers: dict[str, str]) -> Exchange:
+def _describe(span: Span, exchange: Exchange, route: str) -> None:
+    span.update_name(exchange.action)
+    span.set_attributes(
+        {"http.request.method": exchange.method, "http.route": route, "http.response.status_code": exchange.status}
+    )
+    if exchange.status >= 500:
+        span.set_status(StatusCode.ERROR)
+
+
+def _open(scope: Scope, headers: Headers) -> Exchange:
     given = headers.get(REQUEST_ID_HEADER, "")
+    accepted_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
     exchange = Exchange(
         method=scope["method"],
         resource=scope["raw_path"].decode("latin-1"),
         # X-Forwarded-For is the caller's own claim; without a trusted proxy in front only the peer's address counts.
         address=scope["client"][0] if scope["client"] else "local",
-        request_id=given if _REQUEST_ID.fullmatch(given) else str(new_id()),
+        request_id=accepted_id,
         trace_id=trace_id(),
-        headers={**answer_headers, "X-Request-ID": "", **carry_trace()},
+        headers={"x-request-id": accepted_id, **carry_trace()},
     )
-    exchange.headers["X-Request-ID"] = exchange.request_id
     scope.setdefault("state", {})[KEY] = exchange
     request_id.set(exchange.request_id)
     deadline.set(exchange.deadline)
@@ -109,9 +109,10 @@ def _open(scope: Scope, headers: Headers, answer_headers: dict[str, str]) -> Exc
 class _Answer:
     """`send`, which adds the exchange's headers and knows whether the answer has begun."""
 
-    def __init__(self, send: Send, exchange: Exchange) -> None:
+    def __init__(self, send: Send, exchange: Exchange, fixed: HeaderList) -> None:
         self._send = send
         self._exchange = exchange
+        self._fixed = fixed
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -123,10 +124,8 @@ class _Answer:
         exchange.status = message["status"]
         headers = list(message.get("headers", []))
         present = {name.lower() for name, _ in headers}
-        for name, value in exchange.headers.items():
-            raw = name.lower().encode()
-            if raw not in present:
-                headers.append((raw, value.encode("latin-1")))
+        learnt = [(name.lower().encode(), value.encode("latin-1")) for name, value in exchange.headers.items()]
+        headers += [header for header in (*learnt, *self._fixed) if header[0] not in present]
         message["headers"] = headers
         exchange.location = next((value.decode("latin-1") for name, value in headers if name == b"location"), None)
 

@@ -24,6 +24,8 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", re.IGNO
 _LENGTH = re.compile(rb"\d{1,15}")
 _JSON_TYPE = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?', re.IGNORECASE)
 
+_STREAM_TYPE = re.compile(_JSON_TYPE.pattern.replace(b"json", b"(?:json|x-ndjson)", 1), re.IGNORECASE)
+
 Headers = dict[bytes, bytes]
 
 
@@ -156,11 +158,25 @@ def check_body_type(scope: Scope) -> None:
     Raises:
         UnsupportedMediaType: it is compressed, or something else.
     """
+    if not _JSON_TYPE.fullmatch(_content_type(scope)):
+        raise UnsupportedMediaType("@Content-Type: must be application/json in UTF-8")
+
+
+def check_stream_type(scope: Scope) -> None:
+    """Return when the body is said to be plain NDJSON, or JSON, in UTF-8.
+
+    Raises:
+        UnsupportedMediaType: it is compressed, or something else.
+    """
+    if not _STREAM_TYPE.fullmatch(_content_type(scope)):
+        raise UnsupportedMediaType("@Content-Type: must be application/x-ndjson or application/json in UTF-8")
+
+
+def _content_type(scope: Scope) -> bytes:
     kind = b""
     for name, value in scope["headers"]:
         if name == b"content-encoding" and value.lower() != b"identity":
             raise UnsupportedMediaType("@Content-Encoding: must not be given")
         if name == b"content-type":
             kind = value
-    if not _JSON_TYPE.fullmatch(kind):
-        raise UnsupportedMediaType("@Content-Type: must be application/json in UTF-8")
+    return kind

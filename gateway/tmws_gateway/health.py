@@ -9,19 +9,23 @@ from importlib.metadata import version
 from time import monotonic, perf_counter
 from typing import Any
 
-import httpx2
+import orjson
 
 from tmws_contracts.gateway import Health, ServiceHealth, ServiceState
 from tmws_shared.auth import Principal
 from tmws_shared.database import Database
-from tmws_shared.http import ServiceClient, open_client
+from tmws_shared.framing import Request
+from tmws_shared.http import ServiceClient
 from tmws_shared.problems import ProblemError, Unavailable
 from tmws_shared.redis import OptionalRedis, RedisDown
+from tmws_shared.reply import UpstreamError
+from tmws_shared.upstream import Upstream
 
 CHECK_TIMEOUT_S = 2.0
 # Many who ask at once must not become many questions to every service.
 REUSE_S = 0.5
 STATS_TIMEOUT_S = 5.0
+MAX_READY_BYTES = 16 * 1024
 VERSION = version("tmws-gateway")
 # Does its part's check, and returns the version it runs when it says so.
 Probe = Callable[[], Awaitable[str | None]]
@@ -34,16 +38,16 @@ class SystemHealth:
     upstreams: Mapping[str, str]
     database: Database
     redis: OptionalRedis
-    _clients: dict[str, httpx2.AsyncClient] = field(init=False)
+    _clients: dict[str, Upstream] = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _latest: tuple[float, Health] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._clients = {name: open_client(url, max_connections=4) for name, url in self.upstreams.items()}
+        self._clients = {name: Upstream(url, max_connections=4) for name, url in self.upstreams.items()}
 
     async def close(self) -> None:
         """Close the connections."""
-        await asyncio.gather(*(client.aclose() for client in self._clients.values()))
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     async def report(self) -> Health:
         """Return how every part is, at most half a second old."""
@@ -62,15 +66,15 @@ class SystemHealth:
             services["redis"] = ServiceHealth(state=ServiceState.DISABLED, latency_ms=None, version=None)
         return Health(status=_overall(services), services=services)
 
-    def _probe_of(self, client: httpx2.AsyncClient) -> Probe:
+    def _probe_of(self, client: Upstream) -> Probe:
         async def probe() -> str | None:
             try:
-                response = await client.get("/readyz", timeout=CHECK_TIMEOUT_S)
-            except httpx2.HTTPError as error:
+                reply, body = await client.fetch(Request("GET", b"/readyz"), CHECK_TIMEOUT_S, MAX_READY_BYTES)
+            except UpstreamError as error:
                 raise Unavailable from error
-            if response.status_code != 200:
+            if reply.status != 200:
                 raise Unavailable
-            return response.json().get("version")
+            return orjson.loads(body).get("version")
 
         return probe
 

@@ -8,8 +8,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from cachetools import TTLCache
-
 from tmws_contracts.gateway import ApiKey
 from tmws_contracts.scopes import SCOPES
 from tmws_gateway.access_tokens import LEEWAY_S, AccessTokens
@@ -19,6 +17,7 @@ from tmws_gateway.repository import StoredKey, find_key, note_key_uses
 from tmws_shared.auth import Principal
 from tmws_shared.clock import now
 from tmws_shared.database import Database
+from tmws_shared.expiring import Expiring
 from tmws_shared.problems import Unauthenticated, Unavailable
 
 CACHE_S = 60
@@ -46,7 +45,7 @@ class Authenticator:
         self._pepper = Pepper(secret)
         self._tokens = AccessTokens(secret, issuer)
         self._failures = failures
-        self._known: TTLCache[bytes, Identity] = TTLCache(CACHE_SIZE, CACHE_S)
+        self._known: Expiring[bytes, Identity] = Expiring(CACHE_SIZE, CACHE_S)
         self._used: dict[str, datetime] = {}
 
     async def identify(self, authorization: str | None, address: str) -> Identity:
@@ -70,13 +69,12 @@ class Authenticator:
         except Unauthenticated:
             await self._failures.count(address, text.id if text else None)
             raise
-        self._known[digest] = identity
+        self._known.put(digest, identity)
         return identity
 
     def forget(self, key_id: str) -> None:
         """Verify again whatever came from this key."""
-        for digest in [digest for digest, known in self._known.items() if known.principal.key_id == key_id]:
-            self._known.pop(digest, None)
+        self._known.forget(lambda known: known.principal.key_id == key_id)
 
     async def write_uses(self) -> None:
         """Write down when keys were last used, or try again next time."""

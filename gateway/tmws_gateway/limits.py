@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
-
+from tmws_gateway.script import Script
 from tmws_shared.problems import TooManyRequests
 from tmws_shared.redis import OptionalRedis, RedisDown
 from tmws_shared.telemetry import Counter
@@ -123,7 +121,7 @@ class RateLimiter:
         self._arguments = (str(int(policy.interval_s * 1e6)), str(policy.period_s * 1_000_000))
         self._waiting: list[tuple[str, asyncio.Future[Verdict | None]]] = []
         self._asking: asyncio.Task[None] | None = None
-        self._sha: str | None = None
+        self._script = Script(redis, GCRA)
 
     async def take(self, key: str) -> dict[str, str]:
         """Count one request and return the headers that tell what is left.
@@ -168,24 +166,8 @@ class RateLimiter:
                     answer.set_result(verdict)
 
     async def _ask(self, keys: Sequence[str]) -> list[Verdict]:
-        answers = await self._redis.ask(self._evaluate(self._redis.require(), keys))
+        answers = await self._script.call([(_PREFIX + key, *self._arguments) for key in keys])
         verdicts = [Verdict(bool(passes), int(ahead_us) / 1e6, self._policy) for passes, ahead_us in answers]
         for key, verdict in zip(keys, verdicts, strict=True):
             self._local.learn(key, verdict)
         return verdicts
-
-    async def _evaluate(self, client: Redis, keys: Sequence[str]) -> list[tuple[int, bytes]]:
-        if self._sha is None:
-            self._sha = await client.script_load(GCRA)
-        try:
-            return await self._pipeline(client, keys)
-        except NoScriptError:
-            # Redis was restarted; nothing was counted.
-            self._sha = await client.script_load(GCRA)
-            return await self._pipeline(client, keys)
-
-    async def _pipeline(self, client: Redis, keys: Sequence[str]) -> list[tuple[int, bytes]]:
-        async with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.evalsha(str(self._sha), 1, _PREFIX + key, *self._arguments)
-            return await pipe.execute()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tmws_gateway.body import read_body
+from tmws_gateway.body import pass_body, read_body
 from tmws_gateway.cors import Cors
 from tmws_gateway.exchange import Exchange
 from tmws_gateway.guard import Guard, check_query
@@ -50,7 +50,8 @@ class Pipeline:
         await self._admit(exchange, scope, found.route)
         route = _require(found)
         check_query(scope["query_string"], route.repeatable)
-        receive = await read_body(scope, receive, exchange, route.body_limit_bytes)
+        read = pass_body if route.is_streamed else read_body
+        receive = await read(scope, receive, exchange, route.body_limit_bytes)
         # Inside there is only GET; the server keeps back the body of an answer to HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self.services[route.service]({**scope, "method": method, "path": path}, receive, send)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from tmws_gateway.errors import HeadersTooLarge, RequestTimeout, UriTooLong
 from tmws_gateway.guard import MAX_URL_BYTES
 from tmws_shared.problems import MEDIA_TYPE, MalformedRequest, ProblemError
+from tmws_shared.protocol import OneWriteProtocol
 
 HEAD_TIMEOUT_S = 10.0
 # Above the guard's own limit, whose refusal names the trace; this one only bounds memory.
 MAX_HEAD_BYTES = 64 * 1024
 
 
-class EdgeProtocol(HttpToolsProtocol):
+class EdgeProtocol(OneWriteProtocol):
     """uvicorn's protocol; a head must end within 10 s, stay under 64 KiB and name a path."""
 
     _head_timer: TimerHandle | None = None

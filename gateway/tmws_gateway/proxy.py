@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
-import httpx2
-from opentelemetry.trace import SpanKind
 from starlette.types import Message, Receive, Scope, Send
 
+from tmws_gateway.body import ClientGone
 from tmws_gateway.errors import UpstreamTimeout
 from tmws_gateway.exchange import Exchange, exchange_of
 from tmws_shared.auth import InternalTokens
-from tmws_shared.http import CONNECT_TIMEOUT_S, DEADLINE_HEADER, REQUEST_ID_HEADER, open_client
+from tmws_shared.framing import HeaderList, Request
+from tmws_shared.http import DEADLINE_HEADER, REQUEST_ID_HEADER
 from tmws_shared.problems import Unavailable
-from tmws_shared.telemetry import carry_trace, tracer
+from tmws_shared.reply import Reply, UpstreamError
+from tmws_shared.telemetry import calling, carry_trace
+from tmws_shared.upstream import Upstream
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +35,9 @@ _NOT_FORWARDED = _HOP_BY_HOP | frozenset(
     b"x-request-id".split()
 )
 _NOT_RETURNED = _HOP_BY_HOP | frozenset(b"date server x-request-id traceparent tracestate".split())
+_NONE: frozenset[bytes] = frozenset()
 _OURS = (b"x-tmws-", b"x-forwarded-")
-_RETRIED = frozenset({"GET", "HEAD"})
-# The connection was refused, or an idle one had gone: no byte of an answer was seen.
-_NOT_ANSWERED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError, httpx2.ReadError)
-
-HeaderList = list[tuple[bytes, bytes]]
+_TOKEN, _DEADLINE, _REQUEST_ID = b"authorization", DEADLINE_HEADER.encode(), REQUEST_ID_HEADER.encode()
 
 
 class Proxy:
@@ -47,11 +46,11 @@ class Proxy:
     def __init__(self, service: str, url: str, tokens: InternalTokens) -> None:
         self.service = service
         self._tokens = tokens
-        self._client = open_client(url, max_connections=MAX_CONNECTIONS)
+        self._upstream = Upstream(url, max_connections=MAX_CONNECTIONS)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._upstream.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with the service's answer.
@@ -61,89 +60,79 @@ class Proxy:
             UpstreamTimeout: it did not answer before the request's deadline.
         """
         exchange = exchange_of(scope)
-        with tracer.start_as_current_span(f"{scope['method']} {self.service}", kind=SpanKind.CLIENT) as span:
-            span.set_attributes({"http.request.method": scope["method"], "server.address": self.service})
-            request = await self._request(scope, receive, exchange)
-            response = await self._send(request, exchange)
-            span.set_attribute("http.response.status_code", response.status_code)
+        attributes = {"http.request.method": scope["method"], "server.address": self.service}
+        with calling(f"{scope['method']} {self.service}", attributes) as span:
+            reply = await self._ask(await self._request(scope, receive, exchange), exchange)
+            span.set_attribute("http.response.status_code", reply.status)
         try:
-            self._check(response)
-            await send(_start(response))
-            await _copy(response, receive, send, is_head=exchange.method == "HEAD")
-        except httpx2.HTTPError as error:
+            self._check(reply)
+            await _copy(reply, receive, send, is_head=exchange.method == "HEAD")
+        except (UpstreamError, TimeoutError) as error:
             raise Unavailable(f"The {self.service} service broke off its answer.") from error
         finally:
-            await response.aclose()
+            await reply.close()
 
-    async def _request(self, scope: Scope, receive: Receive, exchange: Exchange) -> httpx2.Request:
+    async def _request(self, scope: Scope, receive: Receive, exchange: Exchange) -> Request:
         headers = forwarded(scope["headers"])
         headers += [(name.encode(), value.encode()) for name, value in carry_trace().items()]
         headers += [
-            (b"authorization", f"Bearer {self._tokens.mint(exchange.caller, self.service)}".encode()),
-            (DEADLINE_HEADER.encode(), str(int(exchange.remaining_s * 1000)).encode()),
-            (REQUEST_ID_HEADER.encode(), exchange.request_id.encode()),
+            (_TOKEN, b"Bearer " + self._tokens.mint(exchange.caller, self.service).encode()),
+            (_DEADLINE, b"%d" % (exchange.remaining_s * 1000)),
+            (_REQUEST_ID, exchange.request_id.encode()),
         ]
-        query = b"?" + scope["query_string"] if scope["query_string"] else b""
-        url = self._client.base_url.copy_with(raw_path=scope["raw_path"] + query)
-        return httpx2.Request(scope["method"], url, headers=headers, content=await _content(scope, receive, headers))
+        query = scope["query_string"]
+        target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+        request = Request(scope["method"], target, headers)
+        await _give_body(request, scope, receive)
+        return request
 
-    async def _send(self, request: httpx2.Request, exchange: Exchange) -> httpx2.Response:
-        tries = 2 if request.method in _RETRIED else 1
+    async def _ask(self, request: Request, exchange: Exchange) -> Reply:
         try:
-            async with asyncio.timeout(exchange.remaining_s):
-                while True:
-                    tries -= 1
-                    try:
-                        return await self._send_once(request)
-                    except _NOT_ANSWERED:
-                        if not tries:
-                            raise
+            return await self._upstream.ask(request, exchange.remaining_s)
         except TimeoutError as error:
             raise UpstreamTimeout(f"The {self.service} service did not answer in time.") from error
-        except httpx2.HTTPError as error:
+        except UpstreamError as error:
             raise Unavailable(f"The {self.service} service is not available.") from error
 
-    async def _send_once(self, request: httpx2.Request) -> httpx2.Response:
-        timeout = httpx2.Timeout(IDLE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S)
-        request.extensions = {**request.extensions, "timeout": timeout.as_dict()}
-        return await self._client.send(request, stream=True)
-
-    def _check(self, response: httpx2.Response) -> None:
+    def _check(self, reply: Reply) -> None:
         """A service that does not know our token has another secret; the caller cannot mend that."""
-        if response.status_code == 401:
+        if reply.status == 401:
             _log.error("the %s service refuses our internal token", self.service)
             raise Unavailable(f"The {self.service} service is not available.")
 
 
-def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+def forwarded(headers: HeaderList) -> HeaderList:
     """Return the headers of a request that are passed on."""
-    headers = list(headers)
     dropped = _NOT_FORWARDED | _named_by_connection(headers)
     return [(name, value) for name, value in headers if name not in dropped and not name.startswith(_OURS)]
 
 
-def returned(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+def returned(headers: HeaderList) -> HeaderList:
     """Return the headers of an answer that are passed back."""
-    headers = [(name.lower(), value) for name, value in headers]
     dropped = _NOT_RETURNED | _named_by_connection(headers)
     return [(name, value) for name, value in headers if name not in dropped and not name.startswith(_OURS)]
 
 
 def _named_by_connection(headers: HeaderList) -> frozenset[bytes]:
-    names = [value for name, value in headers if name == b"connection"]
-    return frozenset(name.strip().lower() for value in names for name in value.split(b","))
+    values = [value for name, value in headers if name == b"connection"]
+    return frozenset(name.strip().lower() for value in values for name in value.split(b",")) if values else _NONE
 
 
-async def _content(scope: Scope, receive: Receive, headers: HeaderList) -> bytes | AsyncIterator[bytes] | None:
-    """The body: whole when it came in one piece, else a stream of its pieces."""
-    lengths = [(name, value) for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
-    if not lengths:
-        return None
-    first = await receive()
-    if not first.get("more_body", False):
-        return first.get("body", b"")
-    headers += [(name, value) for name, value in lengths if name == b"content-length"]
-    return _pieces(first, receive)
+async def _give_body(request: Request, scope: Scope, receive: Receive) -> None:
+    """Give the request its body: whole when it came in one piece, else as a stream of its pieces."""
+    length = chunked = None
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = value
+    if length is None and chunked is None:
+        return
+    first = await _receive_body(receive)
+    if first.get("more_body", False):
+        request.body, request.length = _pieces(first, receive), length
+    else:
+        request.body = first.get("body", b"")
 
 
 async def _pieces(message: Message, receive: Receive) -> AsyncIterator[bytes]:
@@ -151,36 +140,37 @@ async def _pieces(message: Message, receive: Receive) -> AsyncIterator[bytes]:
         yield message.get("body", b"")
         if not message.get("more_body", False):
             return
-        message = await receive()
+        message = await _receive_body(receive)
 
 
-def _start(response: httpx2.Response) -> Message:
-    return {
-        "type": "http.response.start",
-        "status": response.status_code,
-        "headers": returned(response.headers.raw),
-    }
+async def _receive_body(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
 
 
-async def _copy(response: httpx2.Response, receive: Receive, send: Send, *, is_head: bool) -> None:
-    if is_head:
-        await send({"type": "http.response.body"})
-    elif "content-length" in response.headers:
-        await _copy_body(response, send)
+async def _copy(reply: Reply, receive: Receive, send: Send, *, is_head: bool) -> None:
+    """Send the answer on; one that is there already goes out in one turn of the event loop, and so in one write."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": returned(reply.headers)})
+    if is_head or reply.is_complete:
+        await send({"type": "http.response.body", "body": b"" if is_head else reply.take()})
+    elif any(name == b"content-length" for name, _ in reply.headers):
+        await _copy_body(reply, send)
     else:
-        await _copy_stream(response, receive, send)
+        await _copy_stream(reply, receive, send)
 
 
-async def _copy_body(response: httpx2.Response, send: Send) -> None:
-    async for piece in response.aiter_raw():
+async def _copy_body(reply: Reply, send: Send) -> None:
+    async for piece in reply.pieces(IDLE_TIMEOUT_S):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body"})
 
 
-async def _copy_stream(response: httpx2.Response, receive: Receive, send: Send) -> None:
+async def _copy_stream(reply: Reply, receive: Receive, send: Send) -> None:
     """Copy an answer that may never end, for as long as the caller listens."""
-    copying = asyncio.ensure_future(_copy_body(response, send))
-    leaving = asyncio.ensure_future(_until_gone(receive))
+    copying = asyncio.ensure_future(_copy_body(reply, send))
+    leaving = asyncio.ensure_future(_until_gone(reply, receive))
     try:
         await asyncio.wait({copying, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if copying.done():
@@ -191,6 +181,9 @@ async def _copy_stream(response: httpx2.Response, receive: Receive, send: Send) 
         await asyncio.gather(copying, leaving, return_exceptions=True)
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _until_gone(reply: Reply, receive: Receive) -> None:
+    # As long as the body is being sent, its sender is the one who receives, and hears that the caller is gone.
+    if reply.sending is not None:
+        await asyncio.wait({reply.sending})
     while (await receive())["type"] != "http.disconnect":
         pass

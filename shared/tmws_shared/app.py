@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,7 @@ from tmws_shared.problems import (
     ProblemError,
     Unavailable,
 )
+from tmws_shared.protocol import OneWriteProtocol
 from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError, Settings
 
@@ -106,14 +107,17 @@ def answer_with_problems(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def open_database(
-    settings: Settings, package: str, schema: str, *, max_size: int = 10
+    settings: Settings, package: str, schema: str, *, max_size: int = 10, options: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Database]:
-    """Wait for the database, bring the schema up to date and yield a pool; closed afterwards."""
+    """Wait for the database, bring the schema up to date and yield a pool; closed afterwards.
+
+    `options` are settings of the pool's sessions.
+    """
     url = settings.database_url.get_secret_value()
     while True:
         try:
             await migrate(url, package, schema)
-            database = await Database.connect(url, name=package, max_size=max_size)
+            database = await Database.connect(url, name=package, max_size=max_size, options=options)
             break
         except Unavailable:
             await asyncio.sleep(DATABASE_RETRY_S)
@@ -171,7 +175,7 @@ def server_config(app: Any, listen: str, **options: Any) -> uvicorn.Config:
         options["uds"] = parts.path
     else:
         options |= {"host": parts.hostname or "127.0.0.1", "port": parts.port or 8000}
-    options.setdefault("http", "httptools")
+    options.setdefault("http", OneWriteProtocol)
     return uvicorn.Config(
         app,
         lifespan="on",

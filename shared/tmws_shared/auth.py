@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from cachetools import TTLCache
 from fastapi import Request
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -13,6 +12,7 @@ from joserfc.jwk import OctKey
 from pydantic import BaseModel, ConfigDict
 
 from tmws_contracts.scopes import SCOPES
+from tmws_shared.expiring import Expiring
 from tmws_shared.keys import derive_key
 from tmws_shared.problems import Forbidden, Unauthenticated
 
@@ -68,7 +68,9 @@ class InternalTokens:
     def __init__(self, secret: str) -> None:
         self._secret = secret
         self._keys: dict[str, OctKey] = {}
-        self._made: TTLCache[tuple[Principal, str], str] = TTLCache(maxsize=4096, ttl=REUSE_S)
+        self._made: Expiring[tuple[Principal, str], str] = Expiring(4096, REUSE_S)
+        # What a token says does not change; whether it has expired is asked each time.
+        self._verified: Expiring[tuple[str, str], tuple[int, Principal]] = Expiring(4096, REUSE_S)
 
     def mint(self, principal: Principal, audience: str) -> str:
         """Return a token for `audience`, valid for at least 40 s."""
@@ -88,7 +90,7 @@ class InternalTokens:
             "kid": principal.key_id,
         }
         token = jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, self._key(audience), algorithms=["HS256"])
-        self._made[principal, audience] = token
+        self._made.put((principal, audience), token)
         return token
 
     def verify(self, token: str, audience: str) -> Principal:
@@ -97,10 +99,18 @@ class InternalTokens:
         Raises:
             Unauthenticated: the token is not one of ours for `audience`, or has expired.
         """
-        claims = self._claims(token, audience)
-        if claims.iss != ISSUER or claims.aud != audience or claims.exp < time.time() - LEEWAY_S:
-            raise Unauthenticated("The internal token has expired or is for another service.")
-        return Principal(claims.sub, claims.ns, frozenset(claims.scopes), claims.persona, claims.kid)
+        known = self._verified.get((token, audience))
+        if known is None:
+            claims = self._claims(token, audience)
+            if claims.iss != ISSUER or claims.aud != audience:
+                raise Unauthenticated("The internal token is for another service.")
+            caller = Principal(claims.sub, claims.ns, frozenset(claims.scopes), claims.persona, claims.kid)
+            known = claims.exp, caller
+            self._verified.put((token, audience), known)
+        expires_at, principal = known
+        if expires_at < time.time() - LEEWAY_S:
+            raise Unauthenticated("The internal token has expired.")
+        return principal
 
     def _claims(self, token: str, audience: str) -> _Claims:
         if not token or len(token) > MAX_TOKEN_BYTES:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import cast
 
-from opentelemetry import propagate
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +24,7 @@ from tmws_shared.http import (
     request_id,
 )
 from tmws_shared.problems import MEDIA_TYPE, InternalError, ProblemError, Unavailable
-from tmws_shared.telemetry import REQUEST_SECONDS, trace_id, tracer
+from tmws_shared.telemetry import note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
 Verify = Callable[[str], Principal]
@@ -48,30 +47,17 @@ class RequestContext:
         deadline.set(monotonic() + _timeout_s(headers))
         answer = _Answer(send)
         started = perf_counter()
-        with tracer.start_as_current_span(
-            scope["method"], context=propagate.extract(headers), kind=SpanKind.SERVER
-        ) as span:
+        with serving(scope["method"], headers) as span:
             try:
                 await self._serve(scope, receive, answer)
             finally:
-                route = getattr(scope.get("route"), "path", "unmatched")
-                span.update_name(f"{scope['method']} {route}")
-                span.set_attributes(
-                    {
-                        "http.request.method": scope["method"],
-                        "http.route": route,
-                        "http.response.status_code": answer.status,
-                    }
-                )
-                if answer.status >= 500:
-                    span.set_status(StatusCode.ERROR)
-                REQUEST_SECONDS.labels(scope["method"], route, answer.status).observe(perf_counter() - started)
+                _observe(span, scope, answer.status, perf_counter() - started)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             principal = self._verify(bearer(Headers(scope=scope).get("authorization", "")))
             scope.setdefault("state", {})["principal"] = principal
-            async with asyncio.timeout_at(_loop_time(cast("float", deadline.get()))):
+            async with asyncio.timeout_at(_loop_time(cast("float", deadline.get()))) as answer.deadline:
                 await self._app(scope, receive, answer)
         except ProblemError as problem:
             await answer.fail(problem, scope, receive)
@@ -82,21 +68,36 @@ class RequestContext:
             await answer.fail(InternalError(), scope, receive)
 
 
+def _observe(span: Span, scope: Scope, status: int, duration_s: float) -> None:
+    method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
+    note_request(method, route, status, duration_s)
+    if not span.is_recording():
+        return
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if status >= 500:
+        span.set_status(StatusCode.ERROR)
+
+
 class _Answer:
-    """`send`, which knows whether the answer has begun."""
+    """`send`, which knows whether the answer has begun; from then on it may take its time, as a stream does."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
+        self.deadline: asyncio.Timeout | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.deadline is not None and not self.deadline.expired():
+                self.deadline.reschedule(None)
         await self._send(message)
 
     async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:
         if self.status:
             raise problem
+        self.deadline = None
         await problem_response(problem, scope["path"])(scope, receive, self)
 
 

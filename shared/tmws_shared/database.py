@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias
 
@@ -102,8 +102,10 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, max_size: int = 10) -> Self:
-        """Open a pool; `name` shows in pg_stat_activity.
+    async def connect(
+        cls, url: str, *, name: str, max_size: int = 10, options: Mapping[str, str] | None = None
+    ) -> Self:
+        """Open a pool; `name` shows in pg_stat_activity, `options` are settings of its sessions.
 
         Raises:
             Unavailable: the server cannot be reached.
@@ -118,7 +120,7 @@ class Database:
                 max_inactive_connection_lifetime=60,
                 init=_use_json,
                 reset=_reset,
-                server_settings={"application_name": name, "jit": "off"},
+                server_settings={"application_name": name, "jit": "off", **(options or {})},
             )
         return cls(pool)
 

@@ -7,18 +7,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode
 
-import httpx2
 import orjson
-from opentelemetry.trace import SpanKind
+from starlette.datastructures import Headers
 
 from tmws_shared.auth import InternalTokens, Principal
+from tmws_shared.framing import HeaderList, Request
 from tmws_shared.problems import ProblemError, Unavailable
-from tmws_shared.telemetry import carry_trace, tracer
+from tmws_shared.reply import UpstreamError
+from tmws_shared.telemetry import calling, carry_trace
+from tmws_shared.upstream import Upstream
 
 DEFAULT_TIMEOUT_S = 30.0
-CONNECT_TIMEOUT_S = 2.0
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 DEADLINE_HEADER = "x-tmws-timeout-ms"
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -61,26 +63,17 @@ def remaining_s(timeout_s: float = DEFAULT_TIMEOUT_S) -> float:
     return timeout_s if ends is None else max(0.001, min(timeout_s, ends - monotonic()))
 
 
-def open_client(url: str, *, max_connections: int = 100) -> httpx2.AsyncClient:
-    """Return an HTTP client for `unix:///path.sock` or `http://host:port`."""
-    limits = httpx2.Limits(max_connections=max_connections, max_keepalive_connections=20, keepalive_expiry=30)
-    parts = urlsplit(url)
-    socket = parts.path if parts.scheme == "unix" else None
-    transport = httpx2.AsyncHTTPTransport(uds=socket, limits=limits, trust_env=False)
-    return httpx2.AsyncClient(transport=transport, base_url="http://service" if socket else url, trust_env=False)
-
-
 class ServiceClient:
     """Calls one service as a given principal."""
 
     def __init__(self, url: str, audience: str, tokens: InternalTokens) -> None:
         self.audience = audience
-        self._client = open_client(url)
+        self._upstream = Upstream(url)
         self._tokens = tokens
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._upstream.close()
 
     async def call(
         self,
@@ -100,23 +93,28 @@ class ServiceClient:
             Unavailable: it could not be reached, or not in time.
         """
         left_s = remaining_s(timeout_s)
-        content = None if json is None else orjson.dumps(json)
-        with tracer.start_as_current_span(f"{method} {self.audience}", kind=SpanKind.CLIENT) as span:
-            span.set_attributes({"http.request.method": method, "url.path": path, "server.address": self.audience})
-            try:
-                response = await self._client.request(
-                    method, path, content=content, params=params, headers=self._headers(principal, left_s, headers),
-                    timeout=httpx2.Timeout(left_s, connect=min(CONNECT_TIMEOUT_S, left_s)),
-                )  # fmt: skip
-            except httpx2.HTTPError as error:
-                raise Unavailable(f"The {self.audience} service is not available.") from error
-            span.set_attribute("http.response.status_code", response.status_code)
-        answer = Answer(response.status_code, response.headers, response.content)
+        attributes = {"http.request.method": method, "url.path": path, "server.address": self.audience}
+        with calling(f"{method} {self.audience}", attributes) as span:
+            request = Request(
+                method,
+                _target(path, params),
+                self._headers(principal, left_s, headers),
+                None if json is None else orjson.dumps(json),
+            )
+            answer = await self._fetch(request, left_s)
+            span.set_attribute("http.response.status_code", answer.status)
         if answer.status >= 400:
             raise _problem(answer, self.audience)
         return answer
 
-    def _headers(self, principal: Principal, left_s: float, extra: Mapping[str, str] | None) -> dict[str, str]:
+    async def _fetch(self, request: Request, timeout_s: float) -> Answer:
+        try:
+            reply, content = await self._upstream.fetch(request, timeout_s, MAX_ANSWER_BYTES)
+        except (UpstreamError, TimeoutError) as error:
+            raise Unavailable(f"The {self.audience} service is not available.") from error
+        return Answer(reply.status, Headers(raw=reply.headers), content)
+
+    def _headers(self, principal: Principal, left_s: float, extra: Mapping[str, str] | None) -> HeaderList:
         headers = {
             "authorization": f"Bearer {self._tokens.mint(principal, self.audience)}",
             "content-type": "application/json",
@@ -126,7 +124,13 @@ class ServiceClient:
         }
         if current := request_id.get():
             headers[REQUEST_ID_HEADER] = current
-        return headers
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _target(path: str, params: Mapping[str, Any] | None) -> bytes:
+    """Path and query as they are sent; escapes that the path has already stay as they are."""
+    query = f"?{urlencode(params, doseq=True)}" if params else ""
+    return (quote(path, safe="/%:@!$&'()*+,;=~") + query).encode()
 
 
 def _problem(answer: Answer, audience: str) -> ProblemError:

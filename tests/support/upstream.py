@@ -2,6 +2,7 @@
 
 async with upstream(folder, ok(b"hello")) as service:
     service.url, service.asked            # unix:///…, the heads and bodies it was sent
+    service.connections                   # how many were opened
 
 An answer is bytes, or a list of pieces sent with a pause between them; None closes the connection unanswered.
 After its last answer it repeats that one.
@@ -36,15 +37,24 @@ class Upstream:
     answers: list[Response]
     asked: list[bytes] = field(default_factory=list[bytes])
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: int = 0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
+        self.connections += 1
+        self.writers.append(writer)
         try:
             while await self._answer_one(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             self.hung_up.set()
         finally:
+            writer.close()
+
+    def close_connections(self) -> None:
+        """Hang up on everybody."""
+        for writer in self.writers:
             writer.close()
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -63,11 +73,14 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(folder: Path, *answers: Response) -> AsyncGenerator[Upstream]:
-    """Listen on a socket in the folder."""
-    path = folder / f"u{next(_numbers)}.sock"
+async def upstream(folder: Path, *answers: Response, path: Path | None = None) -> AsyncGenerator[Upstream]:
+    """Listen on a socket in the folder, or at a path of its own."""
+    path = path or folder / f"u{next(_numbers)}.sock"
     service = Upstream(f"unix://{path}", list(answers))
     server = await asyncio.start_unix_server(service.serve, path)
-    yield service
-    server.close()
-    path.unlink(missing_ok=True)
+    try:
+        yield service
+    finally:
+        server.close()
+        service.close_connections()
+        path.unlink(missing_ok=True)

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from support.gateway import GatewayUnderTest, running_gateway
+from support.loops import ASYNCIO, BOTH, LoopFactories
 from support.postgres import DatabaseUrls, PostgresForTests
 from tmws_gateway.models import SCHEMA
 from tmws_shared.database import Database
 from tmws_shared.migrations import migrate
 from tmws_shared.redis import OptionalRedis
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> LoopFactories:
+    return BOTH if item.path.name == "test_proxy.py" else ASYNCIO
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,15 @@ async def test_script_is_loaded_again_when_redis_forgot_it(redis: OptionalRedis)
     assert '"default";r=98' in (await limiter.take("k"))["RateLimit"]
 
 
+async def test_count_goes_on_in_a_redis_that_was_restarted(redis: OptionalRedis, redis_server: RedisForTests) -> None:
+    limiter = RateLimiter(redis, POLICY)
+    await limiter.take("k")
+    redis_server.stop()
+    redis_server.start()
+    await limiter.take("k")
+    assert '"default";r=97' in (await RateLimiter(redis, POLICY).take("k"))["RateLimit"]
+
+
 def test_gateway_lets_exactly_the_limit_pass(postgres: PostgresForTests, redis_url: str, short_directory: Path) -> None:
     own_redis = redis_url.replace("db=0", "db=9")
     limits = {"rate_limit_requests": "100", "rate_limit_period": "3600"}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.upstream import Upstream, ok, upstream
+from tmws_gateway.body import ClientGone
 from tmws_gateway.errors import UpstreamTimeout
 from tmws_gateway.exchange import KEY, Exchange
 from tmws_gateway.proxy import Proxy
@@ -25,16 +26,19 @@ EVENT = b"9\r\ndata: 1\n\n\r\n"
 class Caller:
     """The ASGI side of one request; hangs up when `leaves` is set."""
 
-    def __init__(self, *pieces: bytes) -> None:
+    def __init__(self, *pieces: bytes, pause_s: float = 0, more: bool = False) -> None:
         self.pieces = list(pieces) or [b""]
+        self.pause_s = pause_s
+        self.more = more
         self.messages: list[Any] = []
         self.times: list[float] = []
         self.leaves = asyncio.Event()
 
     async def receive(self) -> Any:
         if self.pieces:
+            await asyncio.sleep(self.pause_s)
             body = self.pieces.pop(0)
-            return {"type": "http.request", "body": body, "more_body": bool(self.pieces)}
+            return {"type": "http.request", "body": body, "more_body": self.more or bool(self.pieces)}
         await self.leaves.wait()
         return {"type": "http.disconnect"}
 
@@ -139,6 +143,35 @@ async def test_answer_is_streamed_piece_by_piece(short_directory: Path) -> None:
     assert caller.times[2] - caller.times[1] > 0.03
 
 
+async def test_answer_is_streamed_while_the_body_is(short_directory: Path) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(FOREVER)
+        while not (piece := await reader.readuntil(b"\r\n")).startswith(b"0"):
+            writer.write(piece + await reader.readuntil(b"\r\n"))
+        writer.write(b"0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    path = short_directory / "echo.sock"
+    server = await asyncio.start_unix_server(echo, path)
+    caller = Caller(*[b"piece"] * 20, pause_s=0.005)
+    async with asyncio.timeout(5), proxy_to(f"unix://{path}") as proxy:
+        await proxy(scope("POST", [(b"transfer-encoding", b"chunked")]), caller.receive, caller.send)
+    server.close()
+    assert caller.body == b"piece" * 20
+    assert len(caller.messages) > 10
+
+
+async def test_caller_who_leaves_within_the_body_breaks_it_off(short_directory: Path) -> None:
+    async with upstream(short_directory, ok()) as service:
+        caller = Caller(b"hel", b"lo", more=True)
+        caller.leaves.set()
+        with pytest.raises(ClientGone):
+            await ask(service, scope("POST", [(b"content-length", b"10")]), caller)
+    assert service.asked == []
+
+
 async def test_stream_ends_when_the_caller_leaves(short_directory: Path) -> None:
     async with upstream(short_directory, [FOREVER, *[EVENT] * 1_000]) as service:
         caller = Caller()
@@ -186,6 +219,33 @@ async def test_answer_that_has_begun_is_not_tried_again(short_directory: Path) -
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
     assert (caller.status, len(service.asked)) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        ok(b"hello") + ok(b"second"),
+    ],
+    ids=["cl te", "cl twice", "bare lf", "large head", "two answers"],
+)
+async def test_malformed_answer_is_unavailable_and_its_connection_dropped(short_directory: Path, answer: bytes) -> None:
+    async with upstream(short_directory, answer, ok(b"next")) as service, proxy_to(service.url) as proxy:
+        with pytest.raises(Unavailable):
+            await proxy(scope(), Caller().receive, Caller().send)
+        caller = Caller()
+        await proxy(scope(), caller.receive, caller.send)
+    assert (caller.body, service.connections) == (b"next", 2)
+
+
+async def test_whole_answer_goes_out_at_once(short_directory: Path) -> None:
+    async with upstream(short_directory, ok(b"hello")) as service:
+        caller = await ask(service, scope())
+    assert [message["type"] for message in caller.messages] == ["http.response.start", "http.response.body"]
+    assert not caller.messages[1].get("more_body")
 
 
 async def test_service_that_is_not_there_is_unavailable(short_directory: Path) -> None:

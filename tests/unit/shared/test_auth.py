@@ -8,7 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from tmws_shared.auth import ISSUER, InternalTokens, NeedsScope, Principal, bearer
+from tmws_shared.auth import ISSUER, LEEWAY_S, LIFETIME_S, InternalTokens, NeedsScope, Principal, bearer
 from tmws_shared.keys import derive_key
 from tmws_shared.problems import Forbidden, Unauthenticated
 
@@ -34,6 +34,22 @@ def test_token_carries_the_principal(tokens: InternalTokens) -> None:
 def test_token_for_one_service_is_worthless_at_another(tokens: InternalTokens) -> None:
     with pytest.raises(Unauthenticated):
         tokens.verify(tokens.mint(ALICE, "task"), "memory")
+
+
+def test_token_known_at_one_service_is_worthless_at_another(tokens: InternalTokens) -> None:
+    token = tokens.mint(ALICE, "task")
+    tokens.verify(token, "task")
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token, "memory")
+
+
+def test_known_token_expires(tokens: InternalTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tokens.mint(ALICE, "task")
+    tokens.verify(token, "task")
+    later = time.time() + LIFETIME_S + LEEWAY_S + 1
+    monkeypatch.setattr("tmws_shared.auth.time.time", lambda: later)
+    with pytest.raises(Unauthenticated, match="expired"):
+        tokens.verify(token, "task")
 
 
 def test_token_of_another_installation_is_refused(tokens: InternalTokens) -> None:

@@ -5,7 +5,10 @@ import logging
 
 import pytest
 
-from tmws_shared.telemetry import JsonLines, redact
+from tmws_shared.telemetry import JsonLines, carry_trace, redact, serving, trace_id
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
 def record(message: str) -> logging.LogRecord:
@@ -31,3 +34,39 @@ def test_secret_is_redacted(secret: str) -> None:
     assert "***" in text
     assert "s3cr" not in text.lower()
     assert "eyJzdWIi" not in text
+
+
+def test_request_without_a_trace_begins_one() -> None:
+    with serving("GET", {}):
+        first = trace_id()
+    with serving("GET", {}):
+        second = trace_id()
+    assert first != second
+    assert first is not None
+    assert len(first) == 32
+
+
+def test_request_goes_on_in_the_trace_it_names() -> None:
+    with serving("GET", {"traceparent": PARENT}):
+        carried = carry_trace()["traceparent"].split("-")
+        assert trace_id() == TRACE
+    assert carried[:2] == ["00", TRACE]
+    assert carried[2] != "b7ad6b7169203331"
+
+
+def test_state_of_a_trace_is_carried_on() -> None:
+    with serving("GET", {"traceparent": PARENT, "tracestate": "vendor=1"}):
+        assert carry_trace()["tracestate"] == "vendor=1"
+
+
+@pytest.mark.parametrize("given", ["", "garbage", "00-" + "0" * 32 + "-b7ad6b7169203331-01", "ff-" + PARENT[3:]])
+def test_trace_that_is_none_is_not_gone_on_with(given: str) -> None:
+    with serving("GET", {"traceparent": given}):
+        current = trace_id()
+    assert current not in (None, TRACE, "0" * 32)
+
+
+def test_trace_ends_with_its_request() -> None:
+    with serving("GET", {}):
+        pass
+    assert trace_id() is None

@@ -1,0 +1,174 @@
+"""The answer of another of our processes, on its way.
+
+UpstreamError
+├── NotConnected      there is no connection: refused, too slow, or all of them in use
+├── NotAnswered       it was closed before a byte of the answer was seen
+└── BrokenAnswer      the answer was broken off, is malformed, or is larger than allowed
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from time import monotonic
+
+from tmws_shared.framing import HeaderList
+
+# An answer nobody reads waits in the kernel from here on, and then in the service.
+MAX_WAITING_BYTES = 256 * 1024
+
+
+class UpstreamError(Exception):
+    """There is no whole answer."""
+
+
+class NotConnected(UpstreamError):
+    """There is no connection."""
+
+
+class NotAnswered(UpstreamError):
+    """The connection was closed before a byte of the answer was seen."""
+
+
+class BrokenAnswer(UpstreamError):
+    """The answer was broken off, is malformed, or is larger than allowed."""
+
+
+class Reply:
+    """An answer; header names are in lower case.
+
+    Whoever asked reads it to its end or closes it: a connection with half an answer on it is not used again.
+    """
+
+    __slots__ = ("_failure", "_give_up", "_is_paused", "_pieces", "_resume", "_waiter", "_waiting_bytes",
+                 "headers", "is_complete", "sending", "status")  # fmt: skip
+
+    def __init__(self, give_up: Callable[[], None], resume: Callable[[], None]) -> None:
+        self.status = 0
+        self.headers: HeaderList = []
+        self.is_complete = False
+        self.sending: asyncio.Future[None] | None = None
+        self._give_up = give_up
+        self._resume = resume
+        self._pieces: list[bytes] = []
+        self._waiting_bytes = 0
+        self._is_paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+
+    async def begin(self, deadline: float) -> None:
+        """Wait for the head, until the moment `deadline`.
+
+        Raises:
+            UpstreamError: it does not come.
+            TimeoutError: not in time.
+        """
+        while not self.status:
+            await self._wait(deadline)
+        if self._failure is not None:
+            raise self._failure
+
+    async def pieces(self, idle_timeout_s: float) -> AsyncGenerator[bytes]:
+        """Yield the body as it comes.
+
+        Raises:
+            UpstreamError: it ends too early.
+            TimeoutError: nothing came for so long.
+        """
+        while True:
+            if self._pieces:
+                yield self.take()
+            elif self.is_complete:
+                return
+            else:
+                await self._wait(monotonic() + idle_timeout_s)
+
+    async def read(self, timeout_s: float, limit_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            UpstreamError: it ends too early, or is larger than that.
+            TimeoutError: it does not end in time.
+        """
+        body = self.take()
+        if not self.is_complete:
+            body = await self._collect(bytearray(body), monotonic() + timeout_s, limit_bytes)
+        if len(body) > limit_bytes:
+            raise BrokenAnswer(f"the body is larger than {limit_bytes} bytes")
+        return body
+
+    def take(self) -> bytes:
+        """Return what has come of the body and was not taken yet."""
+        taken = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self._waiting_bytes = 0
+        if self._is_paused:
+            self._is_paused = False
+            self._resume()
+        return taken
+
+    async def close(self) -> None:
+        """Give up what has not come yet."""
+        if not self.is_complete:
+            self._give_up()
+        if self.sending is not None:
+            self.sending.cancel()
+            await asyncio.gather(self.sending, return_exceptions=True)
+
+    # The connection calls these.
+
+    def add(self, piece: bytes) -> bool:
+        """Take in a piece of the body, and return whether to pause."""
+        self._pieces.append(piece)
+        self._waiting_bytes += len(piece)
+        if self._is_paused or self._waiting_bytes <= MAX_WAITING_BYTES:
+            return False
+        self._is_paused = True
+        return True
+
+    def end(self) -> None:
+        """Note that the answer is whole; the connection is no longer ours."""
+        self.is_complete = True
+        self._is_paused = False
+        self.wake()
+
+    def fail(self, failure: Exception) -> None:
+        """Note that no more will come."""
+        if not self.is_complete and self._failure is None:
+            self._failure = failure
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the reader look."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, deadline: float) -> None:
+        """Wait until there is something new."""
+        if self._failure is not None:
+            raise self._cause(self._failure)
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        # A bare timer costs a third of `asyncio.timeout`, and the one who waits closes the reply in any case.
+        timer = loop.call_later(deadline - monotonic(), self._expire)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            timer.cancel()
+
+    async def _collect(self, body: bytearray, deadline: float, limit_bytes: int) -> bytes:
+        while not self.is_complete and len(body) <= limit_bytes:
+            await self._wait(deadline)
+            body += self.take()
+        return bytes(body)
+
+    def _expire(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self.fail(TimeoutError())
+
+    def _cause(self, failure: Exception) -> BaseException:
+        """Why there is no more: what broke off the request's body is the reason for whatever happened then."""
+        if self.sending is not None and self.sending.done() and not self.sending.cancelled():
+            return self.sending.exception() or failure
+        return failure
