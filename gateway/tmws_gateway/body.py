@@ -9,10 +9,11 @@ from starlette.types import Message, Receive, Scope
 
 from tmws_gateway.errors import RequestTimeout
 from tmws_gateway.exchange import Exchange
-from tmws_gateway.guard import check_body_type
-from tmws_gateway.strict_json import read_json
-from tmws_shared.problems import ContentTooLarge
+from tmws_gateway.guard import check_body_type, check_stream_type
+from tmws_shared.problems import ContentTooLarge, MalformedRequest
+from tmws_shared.strict_json import read_json
 
+# For a whole body; for the next piece of one that is streamed.
 READ_TIMEOUT_S = 10.0
 # Above this, checking takes long enough to keep the event loop from others.
 THREAD_FROM_BYTES = 64 * 1024
@@ -48,6 +49,40 @@ async def read_body(scope: Scope, receive: Receive, exchange: Exchange, limit_by
         value = await asyncio.to_thread(read_json, body) if len(body) > THREAD_FROM_BYTES else read_json(body)
         exchange.changed_fields = _field_names(value)
     return _replay(body, receive)
+
+
+async def pass_body(scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int) -> Receive:
+    """Return a `receive` that passes a streamed body on, counted, and waits for no piece of it for long.
+
+    Raises:
+        ProblemError: there is none, it is too large, or of another type.
+    """
+    del exchange
+    if not _has_body(scope):
+        raise MalformedRequest("body: must be given")
+    if _declared_bytes(scope) > limit_bytes:
+        raise _too_large(limit_bytes)
+    check_stream_type(scope)
+    passed_bytes, is_whole = 0, False
+
+    async def count() -> Message:
+        nonlocal passed_bytes, is_whole
+        if is_whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout(
+                f"The body must not pause for {READ_TIMEOUT_S:.0f} seconds.", headers={"Connection": "close"}
+            ) from None
+        passed_bytes += len(message.get("body", b""))
+        if passed_bytes > limit_bytes:
+            raise _too_large(limit_bytes)
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return count
 
 
 def _has_body(scope: Scope) -> bool:

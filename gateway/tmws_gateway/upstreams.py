@@ -14,12 +14,18 @@ OWN: Final = "gateway"
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"
 JSON_LIMIT_BYTES: Final = 1024 * 1024
+# A thousand memories of 8 KiB; larger ones come in several batches.
+BATCH_LIMIT_BYTES: Final = 8 * 1024 * 1024
+IMPORT_LIMIT_BYTES: Final = 1024 * 1024 * 1024
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One call. `repeatable` are the query keys that may come more than once."""
+    """One call. `repeatable` are the query keys that may come more than once.
+
+    A streamed body is passed on as it comes, unread: the service looks at each of its lines.
+    """
 
     method: str
     path: str
@@ -28,6 +34,7 @@ class Route:
     repeatable: frozenset[str] = frozenset()
     body_limit_bytes: int = JSON_LIMIT_BYTES
     is_limited: bool = True
+    is_streamed: bool = False
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES | {PUBLIC, SIGNED_IN}:
@@ -98,9 +105,30 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST   /store               memory:write",
         "POST   /search              memory:read",
         "GET    /recall              memory:read",
+        "GET    /export              memory:read",
+        "GET    /duplicates          memory:read",
+        "POST   /consolidate         memory:write",
+        "GET    /consolidations      memory:read",
+        "POST   /consolidations/{id}/undo memory:write",
+        "GET    /stats               memory:read",
         "GET    /{id}                memory:read",
+        "PATCH  /{id}                memory:write",
         "DELETE /{id}                memory:delete",
+        "POST   /{id}/restore        memory:write",
+        "GET    /{id}/history        memory:read",
+        "POST   /{id}/share          memory:share",
+        "GET    /{id}/shares         memory:read",
+        "DELETE /{id}/shares/{share_id} memory:share",
         repeatable="tags",
+    ),
+    Route("POST", f"{PREFIX}/memory/store/batch", "memory", "memory:write", body_limit_bytes=BATCH_LIMIT_BYTES),
+    Route(
+        "POST",
+        f"{PREFIX}/memory/import",
+        "memory",
+        "memory:write",
+        body_limit_bytes=IMPORT_LIMIT_BYTES,
+        is_streamed=True,
     ),
     *_rows(
         "persona",

@@ -10,6 +10,7 @@ from tmws_contracts.common import Wire
 
 MAX_TEXTS = 256
 MAX_TEXT_BYTES = 64 * 1024
+MAX_NAME = 256
 
 # With `Accept: application/octet-stream` the answer's body is the vectors alone, float32 little-endian,
 # in the order of the texts; the headers say what the JSON would.
@@ -45,6 +46,15 @@ class EmbeddingRequest(Wire):
         default=True,
         description="false: the vectors are neither looked up nor kept, for text that must be erasable at once",
     )
+    model: str | None = Field(
+        default=None, min_length=1, max_length=MAX_NAME, description="one of `GET /models`; without it the current one"
+    )
+    precision: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_NAME,
+        description="without it the first that the model is served in",
+    )
 
 
 class Embeddings(Wire):
@@ -54,6 +64,22 @@ class Embeddings(Wire):
     precision: str = Field(description="int8 or fp32 for the built-in model, `file` for one from a folder")
     dimension: int
     vectors: list[list[float]] = Field(description="L2-normalised")
+
+
+class ServedModel(Wire):
+    """A model that `POST /embed` can use; vectors of two revisions of one precision are close but not the same."""
+
+    model: str
+    precision: str
+    dimension: int
+    revision: str
+    is_current: bool = Field(description="used when a request names no model")
+
+
+class ServedModels(Wire):
+    """All models that are served, the current one first."""
+
+    models: list[ServedModel]
 
 
 class CacheStats(Wire):
@@ -78,7 +104,7 @@ class LatencyStats(Wire):
 
 
 class EmbeddingStats(Wire):
-    """What the embedding service has done since it started."""
+    """What the embedding service has done since it started, with all its models; those named are the current one's."""
 
     model: str
     precision: str

@@ -116,6 +116,7 @@ class MemorySearch(Wire):
     mode: SearchMode = SearchMode.HYBRID
     threshold: Threshold | None = Field(None, description="no cut-off when left out")
     filters: SearchFilters = SearchFilters()
+    explain: bool = Field(default=False, strict=True, description="say of each result how its score came about")
 
     @field_validator("threshold")
     @classmethod
@@ -144,11 +145,12 @@ class Memory(Wire):
     access_count: int = Field(description="how many searches found it")
     store_count: int = Field(description="how often the same content was stored")
     source: str = Field(description="who stored it first")
-    embedding_model: str
-    embedding_precision: str
+    embedding_model: str | None = Field(description="null until it is embedded; words find it already")
+    embedding_precision: str | None
     version: int = Field(description="grows by one with every change; the ETag")
     created_at: UtcTime
     updated_at: UtcTime
+    deleted_at: UtcTime | None = Field(default=None, description="only the list of deleted ones shows it")
 
 
 class StoredMemory(Memory):
@@ -167,12 +169,31 @@ class Signals(Wire):
     recency: float
 
 
+class Signal(Wire):
+    """One signal of one result: `value` is what was seen, `share` what it adds to the score."""
+
+    value: float | None = Field(description="null where the signal saw nothing")
+    weight: float
+    share: float
+
+
+class Explanation(Wire):
+    """How a score came about; the shares sum up to it."""
+
+    semantic: Signal = Field(description="cosine of query and memory")
+    keyword: Signal = Field(description="BM25 over the best one's of this search")
+    neighbour: Signal = Field(description="relevance of the better neighbour in its session")
+    importance: Signal = Field(description="importance from -1 to 1; counts as a share of what the first three found")
+    recency: Signal = Field(description="1 for now, half of it after each half-life; counts like importance")
+
+
 class FoundMemory(Memory):
     """One result of a search."""
 
     score: float = Field(description="what results are ordered by; comparable within one answer only")
     similarity: float | None = Field(description="cosine of query and memory (its best part); null without vectors")
     signals: Signals
+    explain: Explanation | None = Field(None, description="only when it was asked for")
 
 
 class SearchResults(Wire):
@@ -184,8 +205,15 @@ class SearchResults(Wire):
 
 
 class MemoryStats(Wire):
-    """How many memories there are."""
+    """How many memories the caller's namespace has, as far as the caller may see them."""
 
     by_tier: dict[Tier, int]
     deleted: int = Field(description="deleted or expired, not purged yet")
-    long_contents: int = Field(description="memories embedded in more than one part")
+    pending: int = Field(description="stored and found by words, not embedded yet")
+    shared: int = Field(description="memories that others share with the caller; not among those of by_tier")
+    collections: int = Field(
+        description="what is kept apart: the namespace's shared memories, each owner's private ones"
+    )
+    bytes: int = Field(description="UTF-8 bytes of the contents")
+    folded: int = Field(description="memories whose words the worker has indexed in bulk; the others are found as well")
+    settled: int = Field(description="vectors that lie in a graph; the others are compared one by one")

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from tmws_embedding.artifacts import prepare_model
 from tmws_embedding.model import Embedder
-from tmws_memory.ranking import Candidate, Weights, idf, rank, saturated
+from tmws_memory.ranking import Candidate, Weights, rank
 from tmws_memory.settings import MemorySettings
-from tmws_memory.terms import count_terms, query_terms, unspaced_share
+from tmws_memory.terms import count_terms, query_terms, term_key, unspaced_share
+from tmws_memory.words import pack_words, postings_of, score
 
 Scores = NDArray[np.float64]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,26 +60,20 @@ class Collection:
 
 
 class Words:
-    """An inverted index in memory that scores as the service's SQL does."""
+    """An index in memory that is read and scored by the service's own code."""
 
     def __init__(self, texts: list[str]) -> None:
-        self._postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        self._lengths: list[int] = []
-        for place, text in enumerate(texts):
-            counts = count_terms(text)
-            self._lengths.append(sum(counts.values()))
-            for term, count in counts.items():
-                self._postings[term].append((place, count))
-        self._mean_length = sum(self._lengths) / len(texts)
+        counts = [count_terms(text) for text in texts]
+        packed = (pack_words({term_key(term): count for term, count in one.items()}) for one in counts)
+        self._postings = postings_of(enumerate(packed))
+        self._total = len(texts)
+        self._mean_length = sum(sum(one.values()) for one in counts) / len(texts)
 
     def score(self, query: str) -> dict[int, float]:
-        scores: dict[int, float] = defaultdict(float)
-        for term in query_terms(query):
-            postings = self._postings.get(term, [])
-            weight = idf(len(self._lengths), len(postings))
-            for place, count in postings:
-                scores[place] += weight * saturated(count, self._lengths[place], self._mean_length)
-        return scores
+        """Return the BM25 of every document that has a term of the query."""
+        terms = [self._postings.get(term_key(term), b"") for term in query_terms(query)]
+        matches = score(terms, self._total, self._mean_length)
+        return dict(zip(matches.numbers.tolist(), matches.scores.tolist(), strict=True))
 
 
 def search(cosines: Scores, words: dict[int, float], semantic: float, pool: int) -> list[int]:
@@ -135,7 +130,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", type=Path, default=Path(".tmws"), help="data directory that keeps the model")
     parser.add_argument("--queries", type=int, default=1000, help="at most about so many queries of a collection")
-    parser.add_argument("--pool", type=int, default=30, help="candidates of each leg")
+    parser.add_argument("--pool", type=int, default=50, help="candidates of each leg")
     parser.add_argument("--semantic", type=float, help="weight of meaning in hybrid")
     given = parser.parse_args()
     settings = MemorySettings.model_construct()

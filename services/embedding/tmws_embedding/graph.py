@@ -1,27 +1,28 @@
-"""The ONNX graph of a BERT encoder with mean pooling, built from its weights.
+"""The ONNX graph of a BERT encoder with mean pooling, built from its weights: no optimizer pass, no torch.
 
-It uses ONNX Runtime's fused operators directly (com.microsoft: EmbedLayerNormalization, Attention,
-SkipLayerNormalization, BiasGelu and their 8-bit forms): no optimizer pass, no torch.
+All texts of a run have the same number of tokens. So there is no mask and no padding, and nothing of one text
+reaches another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-Floats = NDArray[np.float32]
-Tensors = Callable[[str], Floats]
+from tmws_embedding.arithmetic import Arithmetic, Exact, Floats, Operand, Quantized, Range
+from tmws_embedding.onnx_graph import Graph
 
-CONTRIB = "com.microsoft"
-INPUTS = ("input_ids", "attention_mask")
+Tensors = Callable[[str], NDArray[np.float32]]
+
+INPUT = "input_ids"
 OUTPUT = "sentence_embedding"
-INT8_MAX = 127
+TOKENS_AXIS = "tokens.axis"
+FIRST = "tokens.first"
+LENGTH = "tokens.length"
 
 
 @dataclass(frozen=True)
@@ -34,169 +35,110 @@ class BertShape:
     epsilon: float
 
 
-class Graph:
-    """A model under construction; every node is named like its first output."""
-
-    def __init__(self) -> None:
-        # ReduceL2 takes its axes as an attribute up to opset 17.
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(CONTRIB, 1)]
-        self.model = onnx.ModelProto(ir_version=8, producer_name="tmws", opset_import=opsets)
-        self.model.graph.name = "encoder"
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add a constant and return its name."""
-        # Filled in place: helper.make_graph and make_model would each copy all weights once more.
-        tensor = self.model.graph.initializer.add()
-        tensor.name = name
-        tensor.dims.extend(value.shape)
-        tensor.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
-        tensor.raw_data = value.tobytes()
-        return name
-
-    def add(self, operator: str, inputs: list[str], name: str, *more_outputs: str, **attributes: Any) -> str:
-        """Add a standard node and return its first output."""
-        outputs = [name, *more_outputs]
-        node = helper.make_node(operator, inputs, outputs, name=name, **attributes)
-        self.model.graph.node.append(node)
-        return name
-
-    def add_fused(self, operator: str, inputs: list[str], name: str, *more_outputs: str, **attributes: Any) -> str:
-        """Add one of ONNX Runtime's own nodes and return its first output."""
-        return self.add(operator, inputs, name, *more_outputs, domain=CONTRIB, **attributes)
-
-    def quantized_weights(self, name: str, weights: Floats) -> tuple[str, str, str]:
-        """Add weights as int8; return the names of the values, scales and zero points."""
-        values, scales = quantize_weights(weights)
-        return (
-            self.constant(f"{name}.int8", values),
-            self.constant(f"{name}.scales", scales),
-            self.constant(f"{name}.zeros", np.zeros(scales.shape, np.int8)),
-        )
-
-    def declare(self, inputs: tuple[str, ...], output: str, width: int) -> None:
-        """Declare the model's inputs, int64 [batch, tokens], and output, float32 [batch, width]."""
-        for name in inputs:
-            shape = ["batch", "tokens"]
-            info = helper.make_tensor_value_info(name, TensorProto.INT64, shape)
-            self.model.graph.input.append(info)
-        info = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", width])
-        self.model.graph.output.append(info)
+def exact_graph(shape: BertShape, tensors: Tensors) -> tuple[Graph, Mapping[str, str]]:
+    """Return the model in fp32, and which of its values is at which site (see `Exact.sites`)."""
+    graph = Graph()
+    arithmetic = Exact(graph)
+    _BertBuilder(shape, tensors, graph, arithmetic, word_type=np.float32).build()
+    return graph, arithmetic.sites
 
 
-def quantize_weights(weights: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Quantise a [in, out] matrix symmetrically to int8 with one scale per output column.
-
-    The whole range of -127…127 is used; what that overflows on processors without VNNI is avoided
-    when the model is loaded (`model.py`), not by giving up a bit of every weight everywhere.
-    """
-    largest = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny)
-    scales = (largest / INT8_MAX).astype(np.float32)
-    values = np.clip(np.rint(weights / scales), -INT8_MAX, INT8_MAX)
-    return values.astype(np.int8), scales
+def quantized_graph(shape: BertShape, tensors: Tensors, ranges: Mapping[str, Range]) -> Graph:
+    """Return the model in int8; `ranges` says for each site what its channels reach."""
+    graph = Graph()
+    # Half the size for 0.0005 of STS-B Spearman; int8 here would cost 0.001.
+    _BertBuilder(shape, tensors, graph, Quantized(graph, ranges), word_type=np.float16).build()
+    return graph
 
 
-class BertGraph:
-    """Builds the encoder layer by layer.
+class _BertBuilder:
+    """Builds the encoder layer by layer; `tensors` gives a weight by its name in the checkpoint."""
 
-    `tensors` gives a weight by its name in the checkpoint. With `is_int8` all matrix products with
-    weights take 8-bit operands; activations are quantised by their own range while running.
-    """
-
-    def __init__(self, shape: BertShape, tensors: Tensors, *, is_int8: bool) -> None:
+    def __init__(
+        self, shape: BertShape, tensors: Tensors, graph: Graph, arithmetic: Arithmetic, word_type: type[np.floating]
+    ) -> None:
         self._shape = shape
         self._tensors = tensors
-        self._is_int8 = is_int8
-        self._graph = Graph()
+        self._graph = graph
+        self._arithmetic = arithmetic
+        self._word_type = word_type
 
-    def build(self) -> onnx.ModelProto:
-        """Return the model: INPUTS to OUTPUT, L2-normalised."""
-        mask = self._graph.add("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+    def build(self) -> None:
+        """Add everything from INPUT to OUTPUT, float32 [batch, hidden size], L2-normalised."""
+        self._graph.declare_input(INPUT)
+        self._graph.constant(TOKENS_AXIS, np.array([1], np.int64))
+        self._graph.constant(FIRST, np.array([0], np.int64))
         hidden = self._embed_tokens()
         for index in range(self._shape.layers):
-            hidden = self._layer(hidden, mask, f"encoder.layer.{index}")
+            hidden = self._layer(hidden, f"encoder.layer.{index}")
         self._pool(hidden)
-        self._graph.declare(INPUTS, OUTPUT, self._shape.hidden_size)
-        return self._graph.model
+        self._graph.declare_output(OUTPUT, "batch", self._shape.hidden_size)
 
     def _embed_tokens(self) -> str:
         graph = self._graph
-        length = graph.add("Shape", ["input_ids"], "length", start=1)
-        start, axis = (
-            graph.constant("first", np.array([0], np.int64)),
-            graph.constant("tokens.axis", np.array([1], np.int64)),
-        )
+        graph.add("Shape", [INPUT], LENGTH, start=1)
         # Every token is of segment 0: its vector goes into the positions, which saves an input.
         segment = self._tensors("embeddings.token_type_embeddings.weight")[0]
         table = self._tensors("embeddings.position_embeddings.weight") + segment
-        positions = graph.add("Slice", [graph.constant("positions", table[None]), start, length, axis], "position")
-        inputs = [self._look_up_words(), positions, *self._norm("embeddings.LayerNorm")]
-        return graph.add_fused("SkipLayerNormalization", inputs, "embedded", epsilon=self._shape.epsilon)
+        positions = self._first_tokens("positions", table[None])
+        return self._add_and_norm(self._look_up_words(), positions, "embeddings")
+
+    def _first_tokens(self, name: str, table: Floats) -> str:
+        """Return as much of a constant [1, tokens, …] as the texts are long."""
+        constant = self._graph.constant(name, table)
+        return self._graph.add("Slice", [constant, FIRST, LENGTH, TOKENS_AXIS], f"{name}.used")
 
     def _look_up_words(self) -> str:
         graph = self._graph
-        words = self._tensors("embeddings.word_embeddings.weight")
-        if not self._is_int8:
-            return graph.add("Gather", [graph.constant("words", words), "input_ids"], "word")
-        # Half the size for 0.0005 of STS-B Spearman; int8 here would cost 0.001.
-        table = graph.constant("words", words.astype(np.float16))
-        half = graph.add("Gather", [table, "input_ids"], "word.half")
-        return graph.add("Cast", [half], "word", to=TensorProto.FLOAT)
+        words = self._tensors("embeddings.word_embeddings.weight").astype(self._word_type)
+        found = graph.add("Gather", [graph.constant("words", words), INPUT], "word")
+        return found if words.dtype == np.float32 else graph.add("Cast", [found], "word.float", to=TensorProto.FLOAT)
 
-    def _layer(self, hidden: str, mask: str, name: str) -> str:
-        attended = self._attend(hidden, mask, f"{name}.attention.self")
-        projected = self._multiply(attended, f"{name}.attention.output.dense")
-        hidden = self._add_and_norm(hidden, projected, f"{name}.attention.output")
-        dense = f"{name}.intermediate.dense"
-        inner = self._multiply(hidden, dense)
-        inner = self._graph.add_fused("BiasGelu", [inner, self._bias(dense)], f"{name}.gelu")
-        projected = self._multiply(inner, f"{name}.output.dense")
-        return self._add_and_norm(hidden, projected, f"{name}.output")
+    def _layer(self, hidden: str, name: str) -> str:
+        attended = self._attend(hidden, f"{name}.attention.self")
+        dense = f"{name}.attention.output.dense"
+        projected = self._arithmetic.multiply(self._operand(attended), *self._dense(dense), dense)
+        hidden = self._add_and_norm(projected, hidden, f"{name}.attention.output")
+        return self._add_and_norm(self._feed_forward(hidden, name), hidden, f"{name}.output")
 
-    def _attend(self, hidden: str, mask: str, name: str) -> str:
+    def _attend(self, hidden: str, name: str) -> str:
+        operand = self._operand(hidden)
         parts = [f"{name}.{part}" for part in ("query", "key", "value")]
-        weights = np.concatenate([self._tensors(f"{part}.weight").T for part in parts], axis=1)
-        bias = np.concatenate([self._tensors(f"{part}.bias") for part in parts])
-        bias_name = self._graph.constant(f"{name}.bias", bias)
+        projected = [self._arithmetic.multiply(operand, *self._dense(part), part) for part in parts]
         heads = self._shape.heads
-        if self._is_int8:
-            inputs = self._quantized_attention(hidden, name, weights, bias_name, mask)
-            return self._graph.add_fused("QAttention", inputs, name, num_heads=heads)
-        inputs = [hidden, self._graph.constant(f"{name}.weight", weights), bias_name, mask]
-        return self._graph.add_fused("Attention", inputs, name, num_heads=heads)
+        return self._graph.add("Attention", projected, name, q_num_heads=heads, kv_num_heads=heads)
 
-    def _quantized_attention(self, hidden: str, name: str, weights: Floats, bias: str, mask: str) -> list[str]:
-        values, scale, zero = f"{name}.input", f"{name}.input.scale", f"{name}.input.zero"
-        self._graph.add("DynamicQuantizeLinear", [hidden], values, scale, zero)
-        w_values, w_scales, w_zeros = self._graph.quantized_weights(f"{name}.weight", weights)
-        return [values, w_values, bias, scale, w_scales, mask, zero, w_zeros]
-
-    def _multiply(self, source: str, name: str) -> str:
-        weights = self._tensors(f"{name}.weight").T
-        if self._is_int8:
-            quantized = self._graph.quantized_weights(f"{name}.weight", weights)
-            return self._graph.add_fused("DynamicQuantizeMatMul", [source, *quantized], name)
-        return self._graph.add("MatMul", [source, self._graph.constant(f"{name}.weight", weights)], name)
-
-    def _add_and_norm(self, residual: str, projected: str, name: str) -> str:
-        norm, bias = self._norm(f"{name}.LayerNorm"), self._bias(f"{name}.dense")
-        inputs = [residual, projected, *norm, bias]
-        epsilon = self._shape.epsilon
-        return self._graph.add_fused("SkipLayerNormalization", inputs, f"{name}.norm", epsilon=epsilon)
-
-    def _norm(self, name: str) -> list[str]:
-        names = (f"{name}.weight", f"{name}.bias")
-        return [self._graph.constant(part, self._tensors(part)) for part in names]
-
-    def _bias(self, name: str) -> str:
-        return self._graph.constant(f"{name}.bias", self._tensors(f"{name}.bias"))
+    def _feed_forward(self, hidden: str, name: str) -> str:
+        inner, outer, site = f"{name}.intermediate.dense", f"{name}.output.dense", f"{name}.gelu"
+        operand = self._operand(hidden)
+        (widen, inner_bias), (narrow, outer_bias) = self._dense(inner), self._dense(outer)
+        parts: list[str] = []
+        for index, columns in enumerate(self._arithmetic.groups(site, len(inner_bias))):
+            wide = self._arithmetic.multiply(operand, widen[:, columns], inner_bias[columns], f"{inner}.{index}")
+            wide = self._graph.add("Gelu", [wide], f"{site}.{index}")
+            bias = np.zeros_like(outer_bias) if parts else outer_bias
+            activated = self._arithmetic.operand(wide, site, columns)
+            parts.append(self._arithmetic.multiply(activated, narrow[columns], bias, f"{outer}.{index}"))
+        return parts[0] if len(parts) == 1 else self._graph.add("Add", parts, f"{outer}.sum")
 
     def _pool(self, hidden: str) -> None:
-        graph = self._graph
-        weights = graph.add("Cast", ["attention_mask"], "weights", to=TensorProto.FLOAT)
-        axis = graph.constant("axis", np.array([1], np.int64))
-        row = graph.add("Unsqueeze", [weights, axis], "weights.row")
-        total = graph.add("Squeeze", [graph.add("MatMul", [row, hidden], "sum.row"), axis], "sum")
-        # The mean's divisor cancels out in the normalisation: the sum is enough.
-        length = graph.add("ReduceL2", [total], "norm", axes=[1], keepdims=1)
-        floor = graph.constant("length.floor", np.array([1e-12], np.float32))
-        graph.add("Div", [total, graph.add("Max", [length, floor], "divisor")], OUTPUT)
+        # A product with ones: ReduceMean adds in another order when there are several texts. The mean's divisor
+        # cancels out in the normalisation.
+        tokens = self._tensors("embeddings.position_embeddings.weight").shape[0]
+        ones = self._first_tokens("ones", np.ones((1, tokens), np.float32))
+        total = self._graph.add("MatMul", [ones, hidden], "sum.row")
+        total = self._graph.add("Squeeze", [total, TOKENS_AXIS], "sum")
+        self._graph.add("LpNormalization", [total], OUTPUT, axis=-1, p=2)
+
+    def _operand(self, values: str) -> Operand:
+        return self._arithmetic.operand(values, values)
+
+    def _dense(self, name: str) -> tuple[Floats, Floats]:
+        return self._tensors(f"{name}.weight").T, self._tensors(f"{name}.bias")
+
+    def _add_and_norm(self, values: str, residual: str, name: str) -> str:
+        # Two nodes: ONNX Runtime's SkipLayerNormalization takes five times as long as both.
+        total = self._graph.add("Add", [values, residual], f"{name}.residual")
+        norm = f"{name}.LayerNorm"
+        parts = [self._graph.constant(f"{norm}.{part}", self._tensors(f"{norm}.{part}")) for part in ("weight", "bias")]
+        return self._graph.add("LayerNormalization", [total, *parts], norm, axis=-1, epsilon=self._shape.epsilon)

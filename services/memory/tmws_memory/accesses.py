@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from tmws_memory.repository import MemoryKeeping
+from tmws_memory.keeping import MemoryKeeping
 from tmws_shared.clock import now
 from tmws_shared.jobs import Doorbell
 from tmws_shared.problems import Unavailable
@@ -47,7 +47,7 @@ class AccessLog:
             return
         uses, self._uses = self._uses, Counter()
         try:
-            is_short_found = await self._keeping.count_accesses(uses, self._last_use)
+            is_short_found = await self._keeping.count_uses(uses, self._last_use)
         except Unavailable:
             _log.warning("%d counts of use wait for the database", len(uses))
             self._uses.update(uses)

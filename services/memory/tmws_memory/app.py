@@ -9,12 +9,24 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from tmws_memory.accesses import BELL, AccessLog
+from tmws_memory.alike.clusters import DuplicateFinder
+from tmws_memory.alike.consolidating import Consolidator
+from tmws_memory.batches import Batches
+from tmws_memory.bulk.exporting import Exporter
+from tmws_memory.bulk.importer import Importer
+from tmws_memory.changes import MemoryChanges
+from tmws_memory.directory import Directory
+from tmws_memory.drafts import Drafts
 from tmws_memory.embedding_client import EmbeddingClient
+from tmws_memory.keeping import MemoryKeeping
 from tmws_memory.models import SCHEMA
-from tmws_memory.repository import MemoryKeeping
-from tmws_memory.routes import router, stats_router
+from tmws_memory.nearest import VECTOR_OPTIONS
+from tmws_memory.query_vectors import QueryVectors
+from tmws_memory.routes import ROUTERS
+from tmws_memory.search import Searcher
 from tmws_memory.service import MemoryService
 from tmws_memory.settings import MemorySettings
+from tmws_memory.sharing import Sharing
 from tmws_shared.app import create_app, open_database, serve
 from tmws_shared.auth import InternalTokens
 from tmws_shared.background import keep_running
@@ -47,15 +59,25 @@ def build(settings: MemorySettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         embedding = EmbeddingClient(ServiceClient(settings.embedding_url, "embedding", InternalTokens(secret)))
         async with (
-            open_database(settings, "tmws_memory", SCHEMA) as database,
+            open_database(settings, "tmws_memory", SCHEMA, options=VECTOR_OPTIONS) as database,
             open_accesses(database, settings.redis_url.get_secret_value()) as accesses,
         ):
-            app.state.memories = MemoryService(database, embedding, accesses, Cursors(secret), settings)
+            directory = Directory(database)
+            drafts, cursors = Drafts(directory, embedding, settings), Cursors(secret)
+            app.state.memories = MemoryService(database, drafts, cursors)
+            app.state.batches = Batches(database, drafts)
+            app.state.changes = MemoryChanges(database, drafts, cursors, settings)
+            app.state.sharing = Sharing(database, cursors)
+            app.state.searcher = Searcher(database, QueryVectors(database, directory, embedding), accesses, settings)
+            app.state.exporter = Exporter(database)
+            app.state.duplicates = DuplicateFinder(database, cursors)
+            app.state.consolidator = Consolidator(database, drafts, cursors)
+            app.state.importer = Importer(database, directory, settings)
             app.state.checks["database"] = database.check
             yield
         await embedding.close()
 
-    return create_app("memory", settings, routers=[router, stats_router], lifespan=lifespan)
+    return create_app("memory", settings, routers=ROUTERS, lifespan=lifespan)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from tmws_contracts.embedding import MODEL_HEADER, PRECISION_HEADER, RAW_VECTORS
+from tmws_contracts.embedding import MODEL_HEADER, PRECISION_HEADER, RAW_VECTORS, ServedModels
 from tmws_memory.errors import EmbeddingDown
 from tmws_memory.models import DIMENSION
 from tmws_shared.auth import Principal
@@ -19,6 +20,13 @@ QUERY_TIMEOUT_S = 2.0
 CONTENT_TIMEOUT_S = 20.0
 BATCH = 64
 _FLOAT_BYTES = 4
+
+
+class ModelName(NamedTuple):
+    """A model and the arithmetic it is run in."""
+
+    name: str
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +48,25 @@ class EmbeddingClient:
         """Close the connections."""
         await self._service.close()
 
-    async def embed_query(self, caller: Principal, text: str) -> Vectors:
-        """Return the one vector of a query.
+    async def embed_query(self, caller: Principal, text: str, model: ModelName | None = None) -> Vectors:
+        """Return the one vector of a query, by the current model or another one that is served.
 
         Raises:
             EmbeddingDown: it cannot be had now.
         """
-        return await self._embed(caller, [text], QUERY_TIMEOUT_S, is_cached=True)
+        return await self._embed(caller, [text], QUERY_TIMEOUT_S, is_cached=True, model=model)
+
+    async def served(self, caller: Principal) -> set[ModelName]:
+        """Return the models that can be asked for.
+
+        Raises:
+            EmbeddingDown: the service does not answer now.
+        """
+        try:
+            answer = await self._service.call("GET", "/models", caller, timeout_s=QUERY_TIMEOUT_S)
+        except (Unavailable, UpstreamProblem) as error:
+            raise EmbeddingDown("The embedding service is not available.") from error
+        return {ModelName(one.model, one.precision) for one in ServedModels.model_validate_json(answer.content).models}
 
     async def embed_contents(self, caller: Principal, texts: Sequence[str]) -> Vectors:
         """Return the vectors of what is to be remembered; no cache keeps them, so that a purge leaves nothing.
@@ -62,13 +82,22 @@ class EmbeddingClient:
             vectors.values.extend(more.values)
         return vectors
 
-    async def _embed(self, caller: Principal, texts: Sequence[str], timeout_s: float, *, is_cached: bool) -> Vectors:
+    async def _embed(
+        self,
+        caller: Principal,
+        texts: Sequence[str],
+        timeout_s: float,
+        *,
+        is_cached: bool,
+        model: ModelName | None = None,
+    ) -> Vectors:
+        named = {"model": model.name, "precision": model.precision} if model else {}
         try:
             answer = await self._service.call(
                 "POST",
                 "/embed",
                 caller,
-                json={"texts": list(texts), "cache": is_cached},
+                json={"texts": list(texts), "cache": is_cached, **named},
                 headers={"accept": RAW_VECTORS},
                 timeout_s=timeout_s,
             )

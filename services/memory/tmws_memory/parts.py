@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-
-from tmws_contracts.memory import NewMemory
+from typing import Any, Protocol
 
 # The model reads 256 tokens. Counting them is the embedding service's art; this estimate is never far below it.
 MAX_TOKENS = 250
@@ -18,7 +18,26 @@ _HEADING_MAX_LENGTH = 200
 _HEADING_TOKENS = 60
 
 
-def heading_of(memory: NewMemory, persona_id: str | None) -> str:
+class Told(Protocol):
+    """What a heading is made of."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the caller noted; `title` and `speaker` are of interest."""
+        ...
+
+    @property
+    def session_id(self) -> str | None:
+        """The conversation."""
+        ...
+
+    @property
+    def occurred_at(self) -> datetime | None:
+        """When it happened."""
+        ...
+
+
+def heading_of(memory: Told, persona_id: str | None) -> str:
     """Return who said it, when, under which title, as far as the memory tells; it is indexed with the content.
 
     In conversations this finds half as many answers again: questions name people and dates, turns do not.

@@ -1,20 +1,17 @@
 """In what order candidates answer a query (pure).
 
-BM25 (Robertson and Zaragoza 2009) with the idf of Lucene; fused with cosine by a weighted sum, which finds more than
-reciprocal rank fusion; then a share of the better neighbour in the same session; then bounded boosts.
+BM25 and cosine are fused by a weighted sum, which finds more than reciprocal rank fusion; then comes a share of the
+better neighbour in the same session; then bounded boosts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-# Flat on Cranfield and JSQuAD between 0.9 and 1.5, 0.6 and 0.75.
-K1 = 1.2
-B = 0.75
 _DAY_S = 86_400.0
 
 
@@ -38,27 +35,28 @@ class Candidate:
     bm25: float | None = None
     importance: float = 0.5
     happened_at: datetime | None = None
+    number: int = 0
+    session_id: str | None = None
     neighbours: set[UUID] = field(default_factory=set[UUID])
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A candidate in its place; `signals` sum up to `score`."""
+class Shares(NamedTuple):
+    """What each signal adds to a score."""
 
-    id: UUID
+    semantic: float
+    keyword: float
+    neighbour: float
+    importance: float
+    recency: float
+
+
+class Ranked(NamedTuple):
+    """A candidate in its place; its shares sum up to `score`."""
+
     score: float
+    id: UUID
     similarity: float | None
-    signals: dict[str, float]
-
-
-def idf(total: int, having: int) -> float:
-    """Return the weight of a term that `having` of `total` memories have."""
-    return math.log(1 + (total - having + 0.5) / (having + 0.5))
-
-
-def saturated(frequency: int, length: int, mean_length: float) -> float:
-    """Return how much a term counts that occurs `frequency` times among `length` terms."""
-    return frequency * (K1 + 1) / (frequency + K1 * (1 - B + B * length / mean_length))
+    shares: Shares
 
 
 def fuse(cosine: float | None, bm25: float | None, best_bm25: float, semantic: float) -> tuple[float, float]:
@@ -68,15 +66,20 @@ def fuse(cosine: float | None, bm25: float | None, best_bm25: float, semantic: f
     return meaning, words
 
 
+def relevance_of(candidates: Iterable[Candidate], weights: Weights) -> dict[UUID, tuple[float, float]]:
+    """Return the shares of meaning and words in the relevance of each candidate."""
+    candidates = list(candidates)
+    best_bm25 = max((candidate.bm25 or 0.0 for candidate in candidates), default=0.0)
+    return {
+        candidate.id: fuse(candidate.cosine, candidate.bm25, best_bm25, weights.semantic) for candidate in candidates
+    }
+
+
 def rank(candidates: Iterable[Candidate], weights: Weights, now: datetime) -> list[Ranked]:
     """Return the candidates, best first; ties by id."""
-    by_id = {candidate.id: candidate for candidate in candidates}
-    best_bm25 = max((candidate.bm25 or 0.0 for candidate in by_id.values()), default=0.0)
-    relevance = {
-        candidate.id: fuse(candidate.cosine, candidate.bm25, best_bm25, weights.semantic)
-        for candidate in by_id.values()
-    }
-    ranked = [_score(candidate, relevance, weights, now) for candidate in by_id.values()]
+    candidates = list(candidates)
+    relevance = relevance_of(candidates, weights)
+    ranked = [_score(candidate, relevance, weights, now) for candidate in candidates]
     return sorted(ranked, key=lambda item: (-item.score, item.id))
 
 
@@ -87,14 +90,27 @@ def _score(
     beside = max((sum(relevance[other]) for other in candidate.neighbours if other in relevance), default=0.0)
     neighbour = weights.neighbour * beside
     found = meaning + words + neighbour
-    signals = {
-        "semantic": meaning,
-        "keyword": words,
-        "neighbour": neighbour,
-        "importance": found * weights.importance * (2 * candidate.importance - 1),
-        "recency": found * weights.recency * _freshness(candidate.happened_at, now, weights.half_life_days),
-    }
-    return Ranked(candidate.id, sum(signals.values()), candidate.cosine, signals)
+    importance = found * weights.importance * (2 * candidate.importance - 1)
+    recency = found * weights.recency * _freshness(candidate.happened_at, now, weights.half_life_days)
+    shares = Shares(meaning, words, neighbour, importance, recency)
+    return Ranked(sum(shares), candidate.id, candidate.cosine, shares)
+
+
+def values_of(item: Ranked, weights: Weights) -> Shares:
+    """Return what each signal saw, before its weight: the shares of a score taken back to where they came from."""
+    shares = item.shares
+    found = shares.semantic + shares.keyword + shares.neighbour
+    return Shares(
+        semantic=item.similarity or 0.0,
+        keyword=_over(shares.keyword, 1 - weights.semantic),
+        neighbour=_over(shares.neighbour, weights.neighbour),
+        importance=_over(shares.importance, found * weights.importance),
+        recency=_over(shares.recency, found * weights.recency),
+    )
+
+
+def _over(share: float, weight: float) -> float:
+    return share / weight if weight else 0.0
 
 
 def _freshness(happened_at: datetime | None, now: datetime, half_life_days: float) -> float:

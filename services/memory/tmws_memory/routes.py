@@ -20,25 +20,33 @@ from tmws_contracts.memory import (
     Tags,
     Tier,
 )
-from tmws_memory.repository import MemoryOrder, Recall
+from tmws_memory.bulk_routes import bulk_router
+from tmws_memory.change_routes import change_router
+from tmws_memory.repository import MemoryOrder, Recall, Which
+from tmws_memory.search import Searcher
 from tmws_memory.service import MemoryService
 from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import IfMatch, send, send_model
+from tmws_shared.problems import InvalidRequest
+from tmws_shared.replies import send, send_model
 
 router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
 stats_router = APIRouter(tags=["system"])
 
 CanRead = Annotated[Principal, Depends(NeedsScope("memory:read"))]
 CanWrite = Annotated[Principal, Depends(NeedsScope("memory:write"))]
-CanDelete = Annotated[Principal, Depends(NeedsScope("memory:delete"))]
 
 
 async def _service(request: Request) -> MemoryService:
     return request.app.state.memories
 
 
+async def _searcher(request: Request) -> Searcher:
+    return request.app.state.searcher
+
+
 Memories = Annotated[MemoryService, Depends(_service)]
+Searching = Annotated[Searcher, Depends(_searcher)]
 
 
 async def _recall(  # noqa: PLR0913 -- one parameter a filter
@@ -50,6 +58,8 @@ async def _recall(  # noqa: PLR0913 -- one parameter a filter
     created_after: UtcTime | None = None,
     created_before: UtcTime | None = None,
     sort: MemoryOrder = MemoryOrder.NEWEST,
+    shared: Annotated[bool, Query(description="those that others share with you, of any namespace")] = False,
+    deleted: Annotated[bool, Query(description="your deleted ones, by when they were deleted")] = False,
 ) -> Recall:
     filters = SearchFilters(
         tags=tags or [],
@@ -61,7 +71,15 @@ async def _recall(  # noqa: PLR0913 -- one parameter a filter
         created_after=created_after,
         created_before=created_before,
     )
-    return Recall(filters, sort)
+    return Recall(filters, sort, _which(sort, is_shared=shared, is_deleted=deleted))
+
+
+def _which(sort: MemoryOrder, *, is_shared: bool, is_deleted: bool) -> Which:
+    if is_deleted and is_shared:
+        raise InvalidRequest.of("?shared", "must be left out beside deleted=true")
+    if is_deleted and sort not in (MemoryOrder.NEWEST, MemoryOrder.OLDEST):
+        raise InvalidRequest.of("?sort", "must be newest or oldest beside deleted=true")
+    return Which.DELETED if is_deleted else Which.SHARED if is_shared else Which.VISIBLE
 
 
 @router.post("/store", response_model=StoredMemory, status_code=201)
@@ -74,9 +92,9 @@ async def store_memory(caller: CanWrite, memories: Memories, memory: NewMemory, 
 
 
 @router.post("/search", response_model=SearchResults)
-async def search_memories(caller: CanRead, memories: Memories, search: MemorySearch) -> Response:
+async def search_memories(caller: CanRead, searcher: Searching, search: MemorySearch) -> Response:
     """Find memories by meaning and words, best first. Without embeddings, words alone answer, and it says so."""
-    return send_model(await memories.search(caller, search))
+    return send_model(await searcher.search(caller, search))
 
 
 @router.get("/recall", response_model=Page[Memory])
@@ -91,26 +109,23 @@ async def recall_memories(
     return send_model(await memories.recall(caller, wanted, cursor, limit))
 
 
+@router.get("/stats", response_model=MemoryStats)
+async def memory_stats(caller: CanRead, memories: Memories) -> Response:
+    """Count the memories that the caller may see: by tier, deleted, not embedded yet, shared by others."""
+    return send_model(await memories.stats(caller))
+
+
 @router.get("/{memory_id}", response_model=Memory)
 async def get_memory(caller: CanRead, memories: Memories, memory_id: UUID) -> Response:
     """Return a memory."""
     return send_model(await memories.get(caller, memory_id))
 
 
-@router.delete("/{memory_id}", status_code=204)
-async def delete_memory(
-    caller: CanDelete,
-    memories: Memories,
-    memory_id: UUID,
-    if_match: IfMatch,
-    purge: Annotated[bool, Query(description="erase it at once, also a deleted one")] = False,
-) -> Response:
-    """Delete a memory; it is erased 30 days later."""
-    await memories.delete(caller, memory_id, if_match, purge=purge)
-    return Response(status_code=204)
-
-
 @stats_router.get("/stats", response_model=MemoryStats)
 async def count_memories(caller: CanRead, memories: Memories) -> Response:
-    """Count memories by tier."""
+    """Count memories, for the gateway's own statistics."""
     return send_model(await memories.stats(caller))
+
+
+# The literal paths come before those with an id.
+ROUTERS = (bulk_router, router, change_router, stats_router)

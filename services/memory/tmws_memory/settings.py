@@ -30,6 +30,9 @@ class MemorySettings(DatabaseSettings):
         0.05, ge=0, le=1, description="most that recency raises a score, as a share of it"
     )
     memory_recency_half_life_days: float = Field(30.0, gt=0, description="days after which recency counts half")
+    memory_index_build_mb: int = Field(
+        512, ge=64, le=65_536, description="memory that building a graph over a large collection's vectors may take"
+    )
     memory_short_term_hours: float = Field(
         24.0, gt=0, le=87_600, description="hours a short-term memory lives by default"
     )

@@ -1,4 +1,4 @@
-"""The memory service's background process: memories expire, are promoted, are purged."""
+"""The memory service's background process: memories expire, are promoted, are purged, are indexed and embedded."""
 
 from __future__ import annotations
 
@@ -10,17 +10,59 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from tmws_memory.accesses import BELL
+from tmws_memory.alike.comparing import Comparer
+from tmws_memory.bulk.loading import forget_old_imports
+from tmws_memory.counts import add_up
+from tmws_memory.directory import Directory
+from tmws_memory.embedding_client import EmbeddingClient
+from tmws_memory.folding import Folder
+from tmws_memory.keeping import MemoryKeeping
 from tmws_memory.models import SCHEMA
-from tmws_memory.repository import MemoryKeeping
+from tmws_memory.pending import Backlog
 from tmws_memory.settings import MemorySettings
+from tmws_memory.settling import Settler
 from tmws_shared.app import open_database, serve
+from tmws_shared.auth import InternalTokens
 from tmws_shared.background import Loop, create_worker, every
+from tmws_shared.database import Database
+from tmws_shared.http import ServiceClient
 from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell
 
 TEND_EVERY_S = 60.0
+INDEX_EVERY_S = 3.0
+EMBED_EVERY_S = 3.0
+COMPARE_EVERY_S = 5.0
 CLEAN_EVERY_S = 600.0
+COUNT_EVERY_S = 10.0
 BELL_POLL_S = 1.0
+# A number is taken before its transaction ends, so that a lower one may appear later: clean() looks at all again.
+_CHANGED = "SELECT collection, max(number) AS newest FROM memory_words WHERE number > $1 GROUP BY collection"
+
+
+class Indexer:
+    """Keeps what finds memories in shape: folds words, settles vectors, in the collections that have changed."""
+
+    def __init__(self, database: Database, settings: MemorySettings) -> None:
+        self._database = database
+        self._folder = Folder(database)
+        self._settler = Settler(database, settings)
+        self._seen = 0
+
+    async def tend(self) -> None:
+        """Look after every collection that got new memories since the last time."""
+        rows = await self._database.fetch(_CHANGED, self._seen)
+        for row in rows:
+            await self._folder.fold_when_due(row["collection"])
+            await self._settler.settle(row["collection"])
+        await self._folder.sweep_due()
+        self._seen = max((row["newest"] for row in rows), default=self._seen)
+
+    async def clean(self) -> None:
+        """Sweep the last of what is gone, drop what is unused; look at every collection again the next time."""
+        await self._folder.sweep_due(least=1)
+        await self._settler.drop_unused()
+        self._seen = 0
 
 
 class Gardener:
@@ -62,17 +104,30 @@ def build(settings: MemorySettings) -> FastAPI:
 
     @asynccontextmanager
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
-        async with open_database(settings, "tmws_memory", SCHEMA, max_size=3) as database:
+        tokens = InternalTokens(settings.secret_key.get_secret_value())
+        embedding = EmbeddingClient(ServiceClient(settings.embedding_url, "embedding", tokens))
+        async with open_database(settings, "tmws_memory", SCHEMA, max_size=5) as database:
             app.state.checks["database"] = database.check
+            indexer = Indexer(database, settings)
+            backlog = Backlog(database, Directory(database), embedding)
             gardener = Gardener(MemoryKeeping(database), settings)
+            comparer = Comparer(database)
             bell = Doorbell(settings.redis_url.get_secret_value(), BELL, poll_s=BELL_POLL_S)
             yield {
                 "tend memories": gardener.run,
+                "index memories": lambda: every(INDEX_EVERY_S, indexer.tend),
+                "clean indexes": lambda: every(CLEAN_EVERY_S, indexer.clean),
+                "embed what is pending": lambda: every(EMBED_EVERY_S, backlog.work_off),
                 "purge memories": lambda: every(CLEAN_EVERY_S, gardener.purge),
+                "add up counts": lambda: every(COUNT_EVERY_S, lambda: add_up(database)),
+                "compare memories": lambda: every(COMPARE_EVERY_S, comparer.compare_all),
+                "forget pairs": lambda: every(CLEAN_EVERY_S, comparer.sweep),
+                "forget old imports": lambda: every(CLEAN_EVERY_S, lambda: forget_old_imports(database)),
                 "forget old answers": lambda: every(CLEAN_EVERY_S, lambda: forget_old_keys(database)),
                 "hear the bell": lambda: bell.listen(gardener.wake),
             }
             await bell.close()
+        await embedding.close()
 
     return create_worker("memory-worker", settings, open_loops)
 

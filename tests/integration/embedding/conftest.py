@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,14 @@ def embedder(data_dir: Path) -> Embedder:
 def exact_embedder(data_dir: Path) -> Embedder:
     """The built-in model in fp32."""
     return Embedder(prepare_model("all-MiniLM-L6-v2", "fp32", data_dir))
+
+
+@pytest.fixture(scope="session")
+def own_model(tmp_path_factory: pytest.TempPathFactory, exact_embedder: Embedder) -> Path:
+    """A folder with a model of one's own: the exact one under another name."""
+    folder = tmp_path_factory.mktemp("models") / "own"
+    shutil.copytree(exact_embedder.artifact.folder, folder)
+    return folder
 
 
 def token(audience: str = "embedding") -> str:

@@ -14,11 +14,21 @@ import pytest
 from redis import Redis
 
 from support.redis import RedisForTests
-from tmws_contracts.embedding import RAW_VECTORS, Embeddings, EmbeddingStats
+from tmws_contracts.embedding import (
+    MODEL_HEADER,
+    PRECISION_HEADER,
+    RAW_VECTORS,
+    Embeddings,
+    EmbeddingStats,
+    ServedModel,
+    ServedModels,
+)
+from tmws_embedding.artifacts import CONVERTER_VERSION
 from tmws_embedding.model import Embedder
 from tmws_shared.auth import InternalTokens, Principal
 
 Serve = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+MODEL = "all-MiniLM-L6-v2"
 LONG = "agents remember what they were told " * 40
 
 
@@ -77,6 +87,10 @@ async def test_answer_keeps_the_order_of_256_texts(client: httpx2.AsyncClient, e
         ({"texts": [["x"]]}, "/texts/0"),
         ({}, "/texts"),
         ({"texts": ["x"], "model": "other"}, "/model"),
+        ({"texts": ["x"], "precision": "fp32"}, "/precision"),
+        ({"texts": ["x"], "model": ""}, "/model"),
+        ({"texts": ["x"], "model": ["all-MiniLM-L6-v2"]}, "/model"),
+        ({"texts": ["x"], "dimension": 384}, "/dimension"),
         ({"texts": ["x"], "cache": "maybe"}, "/cache"),
     ],
 )
@@ -157,29 +171,48 @@ async def test_full_queue_answers_503_with_retry_after(serve: Serve) -> None:
     assert int(refused.headers["retry-after"]) >= 1
 
 
-async def test_known_text_is_answered_from_the_cache(serve: Serve, empty_redis_url: str) -> None:
-    async with serve(redis_url=empty_redis_url) as client:
-        computed = await embed(client, ["a question asked twice"])
-        repeated = await embed(client, ["a question asked twice"])
-        after = await stats(client)
+async def test_known_text_is_answered_from_the_cache(client: httpx2.AsyncClient) -> None:
+    computed = await embed(client, ["a question asked twice"])
+    repeated = await embed(client, ["a question asked twice"])
+    after = await stats(client)
 
     assert repeated == computed
     assert (after.texts, after.cache.hits, after.cache.misses) == (1, 1, 1)
 
 
-async def test_only_unknown_texts_are_computed(serve: Serve, empty_redis_url: str, embedder: Embedder) -> None:
+async def test_long_text_known_to_another_process_is_answered_from_redis(serve: Serve, empty_redis_url: str) -> None:
+    async with serve(redis_url=empty_redis_url) as one:
+        computed = await embed(one, [LONG])
+    async with serve(redis_url=empty_redis_url) as other:
+        repeated = await embed(other, [LONG])
+        after = await stats(other)
+
+    assert repeated == computed
+    assert (after.texts, after.cache.hits, after.cache.misses) == (0, 1, 0)
+
+
+async def test_redis_is_not_asked_to_keep_a_short_text(serve: Serve, empty_redis_url: str) -> None:
     async with serve(redis_url=empty_redis_url) as client:
-        await embed(client, ["known"])
-        vectors = await embed(client, ["new", "known", "newer"])
+        await embed(client, ["cheaper to compute than to ask for"])
+
+    with Redis.from_url(empty_redis_url) as redis:
+        assert redis.keys() == []
+
+
+async def test_only_unknown_texts_are_computed(serve: Serve, empty_redis_url: str, embedder: Embedder) -> None:
+    new, newer = f"new {LONG}", f"newer {LONG}"
+    async with serve(redis_url=empty_redis_url) as client:
+        await embed(client, [LONG])
+        vectors = await embed(client, [new, LONG, newer])
         after = await stats(client)
 
-    assert np.allclose(vectors, embedder.embed(["new", "known", "newer"]).vectors, atol=1e-7)
+    assert np.allclose(vectors, embedder.embed([new, LONG, newer]).vectors, atol=1e-7)
     assert after.texts == 3
 
 
 async def test_cached_vector_expires(serve: Serve, empty_redis_url: str) -> None:
     async with serve(redis_url=empty_redis_url, embedding_cache_seconds=60) as client:
-        await embed(client, ["for a minute"])
+        await embed(client, [LONG])
 
     with Redis.from_url(empty_redis_url) as redis:
         assert [0 < redis.ttl(key) <= 60 for key in redis.scan_iter()] == [True]
@@ -188,7 +221,7 @@ async def test_cached_vector_expires(serve: Serve, empty_redis_url: str) -> None
 @pytest.mark.parametrize(("seconds", "cache"), [(60, False), (0, True)], ids=["not asked for", "switched off"])
 async def test_uncached_text_leaves_no_trace(serve: Serve, empty_redis_url: str, seconds: int, cache: bool) -> None:
     async with serve(redis_url=empty_redis_url, embedding_cache_seconds=seconds) as client:
-        await embed(client, ["to be forgotten"], cache=cache)
+        await embed(client, [LONG], cache=cache)
 
     with Redis.from_url(empty_redis_url) as redis:
         assert redis.keys() == []
@@ -198,12 +231,13 @@ async def test_value_of_another_length_in_the_cache_is_ignored(
     serve: Serve, empty_redis_url: str, embedder: Embedder
 ) -> None:
     async with serve(redis_url=empty_redis_url) as client:
-        await embed(client, ["overwritten"])
-        with Redis.from_url(empty_redis_url) as redis:
-            redis.set(redis.keys()[0], b"short")
-        vectors = await embed(client, ["overwritten"])
+        await embed(client, [LONG])
+    with Redis.from_url(empty_redis_url) as redis:
+        redis.set(redis.keys()[0], b"short")
+    async with serve(redis_url=empty_redis_url) as client:
+        vectors = await embed(client, [LONG])
 
-    assert np.allclose(vectors, embedder.embed(["overwritten"]).vectors, atol=1e-7)
+    assert np.allclose(vectors, embedder.embed([LONG]).vectors, atol=1e-7)
 
 
 async def test_redis_that_hangs_delays_a_request_by_a_moment_only(serve: Serve, redis_server: RedisForTests) -> None:
@@ -212,7 +246,7 @@ async def test_redis_that_hangs_delays_a_request_by_a_moment_only(serve: Serve, 
         redis_server.pause()
         try:
             started = time.monotonic()
-            vectors = [await embed(client, [f"meanwhile {number}"]) for number in range(10)]
+            vectors = [await embed(client, [f"{number} {LONG}"]) for number in range(10)]
             took_s = time.monotonic() - started
         finally:
             redis_server.resume()
@@ -226,3 +260,75 @@ async def test_redis_that_is_gone_is_no_error(serve: Serve, tmp_path: Path) -> N
         vectors = await embed(client, ["alone"])
 
     assert len(vectors) == 1
+
+
+async def served(client: httpx2.AsyncClient) -> list[ServedModel]:
+    return ServedModels.model_validate_json((await client.get("/models")).content).models
+
+
+async def test_one_model_is_served_by_default(client: httpx2.AsyncClient) -> None:
+    expected = ServedModel(
+        model=MODEL, precision="int8", dimension=384, revision=f"int8-{CONVERTER_VERSION}", is_current=True
+    )
+
+    assert await served(client) == [expected]
+
+
+async def test_older_precision_is_served_beside_the_current_one(serve: Serve, exact_embedder: Embedder) -> None:
+    async with serve(embedding_also=f"{MODEL}:fp32") as client:
+        listed = [(item.precision, item.is_current) for item in await served(client)]
+        response = await client.post("/embed", json={"texts": ["one"], "model": MODEL, "precision": "fp32"})
+
+    answer = Embeddings.model_validate_json(response.content)
+    assert listed == [("int8", True), ("fp32", False)]
+    assert (answer.model, answer.precision) == (MODEL, "fp32")
+    assert np.allclose(answer.vectors, exact_embedder.embed(["one"]).vectors, atol=1e-7)
+
+
+async def test_raw_answer_names_the_model_that_was_asked_for(serve: Serve, own_model: Path) -> None:
+    async with serve(embedding_also=str(own_model)) as client:
+        name = (await served(client))[1].model
+        body = {"texts": ["one"] * 6, "model": name}
+        response = await client.post("/embed", json=body, headers={"accept": RAW_VECTORS})
+
+    assert name.startswith("own@")
+    assert (response.headers[MODEL_HEADER], response.headers[PRECISION_HEADER]) == (name, "file")
+    assert np.frombuffer(response.content, "<f4").shape == (6 * 384,)
+
+
+async def test_model_not_served_is_answered_with_what_is(serve: Serve) -> None:
+    async with serve(embedding_also=f"{MODEL}:fp32") as client:
+        response = await client.post("/embed", json={"texts": ["one"], "model": "private name"})
+
+    assert (response.status_code, response.json()["title"]) == (422, "The model is not served here")
+    assert response.json()["errors"] == [
+        {"pointer": "/model", "detail": f"must be one of {MODEL} in int8, {MODEL} in fp32"}
+    ]
+    assert "private" not in response.text
+
+
+async def test_the_same_text_has_a_vector_of_each_model(serve: Serve, empty_redis_url: str) -> None:
+    async with serve(redis_url=empty_redis_url, embedding_also=f"{MODEL}:fp32") as client:
+        first = await embed(client, [LONG])
+        other = await embed(client, [LONG], precision="fp32")
+        after = await stats(client)
+
+    assert first != other
+    assert after.cache.hits == 0
+
+
+@pytest.mark.parametrize("path", ["/models", "/stats"])
+async def test_without_an_internal_token_nothing_is_told(client: httpx2.AsyncClient, path: str) -> None:
+    assert (await client.get(path, headers={"authorization": ""})).status_code == 401
+
+
+async def test_query_is_answered_while_the_bulk_lane_is_full(serve: Serve) -> None:
+    body = {"texts": [f"{LONG} {number}" for number in range(256)]}
+    async with serve(embedding_queue_texts=256, embedding_threads=1) as client:
+        first = asyncio.create_task(client.post("/embed", json=body))
+        await wait_for_bulk_work(client)
+        response = await client.post("/embed", json={"texts": ["short"]})
+        is_bulk_done = first.done()
+        first.cancel()
+
+    assert (response.status_code, is_bulk_done) == (200, False)

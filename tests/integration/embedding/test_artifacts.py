@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tmws_embedding.artifacts import (
+    CONVERTER_VERSION,
     MODEL_FILE,
     STALE_AFTER_S,
     TOKENIZER_FILE,
@@ -64,7 +65,7 @@ def test_two_conversions_at_once_make_one_model(tmp_path: Path) -> None:
     errors = [conversion.communicate(timeout=60)[1] for conversion in conversions]
 
     assert [conversion.returncode for conversion in conversions] == [0, 0], errors
-    assert [path.name for path in (tmp_path / "models").iterdir()] == [f"{MODEL}-int8-1"]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [f"{MODEL}-int8-{CONVERTER_VERSION}"]
 
 
 def test_model_converted_ahead_of_time_is_used_as_it_is(data_dir: Path) -> None:
@@ -73,6 +74,12 @@ def test_model_converted_ahead_of_time_is_used_as_it_is(data_dir: Path) -> None:
     artifact = prepare_model(MODEL, "int8", data_dir)
 
     assert artifact.model_path.stat().st_mtime_ns == before
+
+
+def test_two_conversions_give_the_same_file(data_dir: Path, tmp_path: Path) -> None:
+    again = prepare_model(MODEL, "int8", tmp_path)
+
+    assert again.model_path.read_bytes() == built_in(MODEL, "int8", data_dir).model_path.read_bytes()
 
 
 def test_another_user_can_read_the_files(data_dir: Path) -> None:

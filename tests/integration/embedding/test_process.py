@@ -131,7 +131,12 @@ def wait_for_queue(path: Path, is_reached: Callable[[int], bool]) -> EmbeddingSt
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TMWS_VECTOR_DIMENSION", "768"), ("TMWS_EMBEDDING_MODEL", "no-such-model"), ("TMWS_EMBEDDING_PRECISION", "int4")],
+    [
+        ("TMWS_VECTOR_DIMENSION", "768"),
+        ("TMWS_EMBEDDING_MODEL", "no-such-model"),
+        ("TMWS_EMBEDDING_PRECISION", "int4"),
+        ("TMWS_EMBEDDING_ALSO", "no-such-model"),
+    ],
 )
 def test_wrong_setting_ends_the_start_with_its_name(
     name: str, value: str, short_directory: Path, data_dir: Path

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,24 +35,39 @@ def wait_until_listening(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-def embedding_url(short_directory: Path) -> Iterator[str]:
-    """The URL of a running embedding service with the built-in model."""
-    path = short_directory / "embedding.sock"
-    url = f"unix://{path}"
+@contextmanager
+def embedding_service(directory: Path, name: str, **settings: str) -> Iterator[str]:
+    """Run an embedding service and yield its URL."""
+    path = directory / f"{name}.sock"
     environment = {
         "PATH": os.environ["PATH"],
         "TMWS_SECRET_KEY": SECRET,
-        "TMWS_DATA_DIR": str(short_directory / "data"),
-        "TMWS_LISTEN": url,
+        "TMWS_DATA_DIR": str(directory / "data"),
+        "TMWS_LISTEN": f"unix://{path}",
+        **settings,
     }
     process = subprocess.Popen([sys.executable, "-m", "tmws_embedding.app"], env=environment)
     try:
         wait_until_listening(path, process)
-        yield url
+        yield f"unix://{path}"
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def embedding_url(short_directory: Path) -> Iterator[str]:
+    """The URL of a running embedding service with the built-in model."""
+    with embedding_service(short_directory, "embedding") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def exact_embedding_url(short_directory: Path) -> Iterator[str]:
+    """One whose current model is another one, and that serves the first one, too."""
+    settings = {"TMWS_EMBEDDING_PRECISION": "fp32", "TMWS_EMBEDDING_ALSO": "all-MiniLM-L6-v2:int8"}
+    with embedding_service(short_directory, "exact", **settings) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,25 @@ from support.service import ServiceUnderTest
 LONG = "The archive keeps every letter it was sent. " * 100
 
 
-async def traces(database: DatabaseUrls, memory_id: str) -> dict[str, int]:
+async def number_of(database: DatabaseUrls, memory_id: str) -> int:
+    connection = await asyncpg.connect(database.for_service("memory"))
+    try:
+        return await connection.fetchval("SELECT number FROM memories WHERE id = $1", memory_id)
+    finally:
+        await connection.close()
+
+
+async def traces(database: DatabaseUrls, memory_id: str, number: int = 0) -> dict[str, int]:
     connection = await asyncpg.connect(database.for_service("memory"))
     try:
         row = await connection.fetchrow(
-            """SELECT (SELECT count(*) FROM memory_embeddings WHERE id = $1) AS memories,
-                      (SELECT count(*) FROM memory_chunks WHERE memory_id = $1) AS chunks,
-                      (SELECT count(*) FROM memory_postings WHERE memory_id = $1) AS postings,
+            """SELECT (SELECT count(*) FROM memories WHERE id = $1) AS memories,
+                      (SELECT count(*) FROM memory_vectors WHERE number = $2) AS vectors,
+                      (SELECT count(*) FROM memory_words WHERE number = $2) AS words,
                       (SELECT count(*) FROM idempotency_keys
                        WHERE convert_from(body, 'UTF8') LIKE '%' || $1::uuid::text || '%') AS answers""",
             memory_id,
+            number,
         )
     finally:
         await connection.close()
@@ -51,12 +60,13 @@ async def test_purge_leaves_no_trace(memory: ServiceUnderTest, database: Databas
         "POST", "/api/v1/memory/store", json={"content": LONG}, headers={"Idempotency-Key": "to-be-purged"}
     )
     memory_id = answer.json()["id"]
-    before = await traces(database, memory_id)
+    number = await number_of(database, memory_id)
+    before = await traces(database, memory_id, number)
 
     await memory.call("DELETE", f"/api/v1/memory/{memory_id}?purge=true")
 
     assert all(before.values())
-    assert await traces(database, memory_id) == dict.fromkeys(before, 0)
+    assert await traces(database, memory_id, number) == dict.fromkeys(before, 0)
 
 
 async def test_deleted_memory_can_still_be_purged(memory: ServiceUnderTest, database: DatabaseUrls) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.memories import store
+from support.memories import search, store
 from support.service import ServiceUnderTest
 
 RECALL = "/api/v1/memory/recall"
@@ -65,6 +65,8 @@ async def test_criteria_and_order_are_honoured(
 
 @pytest.mark.parametrize("sort", ["newest", "oldest", "importance", "used"])
 async def test_pages_continue_without_gap_or_repetition(five: ServiceUnderTest, sort: str) -> None:
+    await search(five, "memory", namespace="five")
+    await five.app.state.searcher._accesses.flush()
     whole = await recall(five, sort=sort)
 
     first = (await five.call("GET", RECALL, namespace="five", params={"sort": sort, "limit": 3})).json()

@@ -13,7 +13,7 @@ import pytest
 from support.memories import contents, search, store
 from support.postgres import DatabaseUrls
 from support.service import ServiceUnderTest
-from tmws_memory.ranking import idf, saturated
+from tmws_memory.words import idf, saturated
 
 SEARCH = "/api/v1/memory/search"
 TALK = [
@@ -88,6 +88,23 @@ async def test_score_is_the_sum_of_its_signals(facts: ServiceUnderTest) -> None:
     assert [item["score"] for item in found] == [
         pytest.approx(sum(item["signals"].values()), abs=1e-5) for item in found
     ]
+
+
+async def test_explanation_says_what_each_signal_saw_and_gave(facts: ServiceUnderTest) -> None:
+    (found,) = await search(facts, "signing keys", namespace="facts", limit=1, explain=True)
+
+    explained = found["explain"]
+    assert list(explained) == ["semantic", "keyword", "neighbour", "importance", "recency"]
+    assert sum(signal["share"] for signal in explained.values()) == pytest.approx(found["score"], abs=1e-5)
+    assert explained["semantic"]["value"] == pytest.approx(found["similarity"])
+    assert explained["keyword"] == {"value": 1.0, "weight": 0.4, "share": 0.4}
+    assert explained["importance"]["value"] == 0.0
+
+
+async def test_nothing_is_explained_unasked(facts: ServiceUnderTest) -> None:
+    (found,) = await search(facts, "signing keys", namespace="facts", limit=1)
+
+    assert found["explain"] is None
 
 
 async def test_threshold_leaves_only_what_is_similar_enough(facts: ServiceUnderTest) -> None:
@@ -205,39 +222,15 @@ async def test_creation_time_limits_the_search(library: ServiceUnderTest) -> Non
     assert (len(before), len(after)) == (0, 10)
 
 
-async def test_small_namespace_is_searched_whole_though_a_vector_index_covers_a_large_one(
-    memory: ServiceUnderTest, connection: asyncpg.Connection
-) -> None:
-    for number in range(12):
-        await store(memory, f"Ticket {number}: the printer jams.", namespace="small")
-    await connection.execute(COPIES_OF_ANOTHER_NAMESPACE)
-    await connection.execute(
-        "CREATE INDEX IF NOT EXISTS trap ON memory_embeddings USING hnsw (embedding halfvec_ip_ops)"
-    )
-    await connection.execute("ANALYZE memory_embeddings")
-
-    found = await search(memory, "Which ticket tells of the printer?", mode="semantic", namespace="small")
-
-    await connection.execute("DROP INDEX trap")
-    assert len(found) == 10
-    assert {item["namespace"] for item in found} == {"small"}
-
-
-# A thousand neighbours of the query in another namespace: an index over all would offer only them.
-COPIES_OF_ANOTHER_NAMESPACE = """
-    INSERT INTO memory_embeddings (id, namespace, owner, content, content_hash, embedding, embedding_model,
-                                   embedding_precision, tier, visibility, source, length)
-    SELECT gen_random_uuid(), 'large', '', 'copy ' || n, sha256(('copy ' || n)::bytea), embedding, embedding_model,
-           embedding_precision, tier, visibility, source, length
-    FROM (SELECT * FROM memory_embeddings WHERE namespace = 'small' LIMIT 1) m, generate_series(1, 1000) n
-"""
-
-
 async def test_vector_of_another_model_is_never_compared(
     memory: ServiceUnderTest, connection: asyncpg.Connection
 ) -> None:
     await store(memory, "Vectors age.", namespace="models")
-    await connection.execute("UPDATE memory_embeddings SET embedding_model = 'old' WHERE namespace = 'models'")
+    await connection.execute("INSERT INTO memory_models (name, precision) VALUES ('old', 'int8')")
+    await connection.execute(
+        """UPDATE memory_vectors SET model = (SELECT id FROM memory_models WHERE name = 'old')
+           WHERE number IN (SELECT number FROM memories WHERE namespace = 'models')"""
+    )
 
     by_meaning = await search(memory, "Vectors age.", mode="semantic", namespace="models")
     by_words = await search(memory, "Vectors age.", namespace="models")

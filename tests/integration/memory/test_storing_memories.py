@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.memories import store
+from support.memories import contents, store
 from support.postgres import DatabaseUrls
 from support.service import ServiceUnderTest
 
@@ -137,9 +137,7 @@ async def test_fifty_writers_of_one_content_make_one_memory(memory: ServiceUnder
         *(memory.call("POST", STORE, json={"content": "Everybody says so."}) for _ in range(50))
     )
 
-    stored = await rows(
-        database, "SELECT id, store_count FROM memory_embeddings WHERE content = $1", "Everybody says so."
-    )
+    stored = await rows(database, "SELECT id, store_count FROM memories WHERE content = $1", "Everybody says so.")
     assert sorted(answer.status_code for answer in answers) == [200] * 49 + [201]
     assert [row["store_count"] for row in stored] == [50]
 
@@ -164,14 +162,13 @@ async def test_retry_with_the_same_key_gets_the_first_answer(memory: ServiceUnde
     assert (second.status_code, second.content) == (201, first.content)
 
 
-async def test_store_without_embedding_answers_503_and_keeps_nothing(
-    memory_alone: ServiceUnderTest, database: DatabaseUrls
-) -> None:
-    answer = await memory_alone.call("POST", STORE, json={"content": "Never kept."})
+async def test_store_without_embedding_is_pending_and_found_by_words_at_once(memory_alone: ServiceUnderTest) -> None:
+    stored = await store(memory_alone, "The harbour master keeps the spare anchor.", namespace="pending")
 
-    assert answer.status_code == 503
-    assert int(answer.headers["Retry-After"]) >= 1
-    assert await rows(database, "SELECT 1 FROM memory_embeddings WHERE content = 'Never kept.'") == []
+    found = await contents(memory_alone, "spare anchor", namespace="pending")
+
+    assert (stored["embedding_model"], stored["embedding_precision"]) == (None, None)
+    assert found == ["The harbour master keeps the spare anchor."]
 
 
 async def test_known_content_is_counted_without_embedding(
@@ -191,9 +188,13 @@ async def test_long_content_is_kept_whole_with_a_vector_for_each_part(
 
     stored = await store(memory, content)
 
-    parts = await rows(database, "SELECT position FROM memory_chunks WHERE memory_id = $1 ORDER BY 1", stored["id"])
+    parts = await rows(
+        database,
+        "SELECT position FROM memory_vectors v JOIN memories m USING (number) WHERE m.id = $1 ORDER BY 1",
+        stored["id"],
+    )
     assert stored["content"] == content
-    assert [row["position"] for row in parts] == list(range(1, len(parts) + 1))
+    assert [row["position"] for row in parts] == list(range(len(parts)))
     assert len(parts) > 5
 
 

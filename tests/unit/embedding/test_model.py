@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tmws_embedding.graph import quantize_weights
-from tmws_embedding.model import needs_wide_products, normalise, pick_output
+from tmws_embedding.model import batches, needs_wide_products, normalise, pick_output
 
 
 @pytest.mark.parametrize(
@@ -24,27 +23,16 @@ def test_products_are_widened_only_on_x86_without_vnni(machine: str, features: s
     assert needs_wide_products(machine, frozenset(features)) is is_needed
 
 
-def test_weights_come_back_within_half_a_step() -> None:
-    weights = np.random.default_rng(7).normal(size=(64, 16)).astype(np.float32)
+def test_texts_of_one_length_share_a_run_up_to_the_limit_longest_first() -> None:
+    lengths = [3, 5, 3, 9, 3, 3, 40]
 
-    values, scales = quantize_weights(weights)
+    shared = batches(lengths, 9)
 
-    assert np.abs(values * scales - weights).max() <= scales.max() / 2 * 1.001
-
-
-def test_each_output_column_uses_the_whole_range() -> None:
-    weights = np.array([[1.0, 100.0], [-2.0, 25.0]], np.float32)
-
-    values, _ = quantize_weights(weights)
-
-    assert np.abs(values).max(axis=0).tolist() == [127, 127]
+    assert shared == [[6], [3], [1], [0, 2, 4], [5]]
 
 
-def test_column_of_zeros_stays_zero() -> None:
-    values, scales = quantize_weights(np.zeros((4, 2), np.float32))
-
-    assert not values.any()
-    assert np.isfinite(scales).all()
+def test_without_a_limit_to_share_every_text_runs_alone() -> None:
+    assert batches([3, 3], 0) == [[0], [1]]
 
 
 def test_hidden_states_are_averaged_over_tokens_and_normalised() -> None:

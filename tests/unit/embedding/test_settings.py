@@ -47,3 +47,20 @@ def test_container_limit_is_counted_in_whole_cores(limit: str, cores: int) -> No
 
 def test_container_limit_never_adds_cores() -> None:
     assert cores_within("1600000 100000", 4) == 4
+
+
+def test_other_models_follow_the_current_one_each_once() -> None:
+    also = "all-MiniLM-L6-v2:fp32, /models/own ,all-MiniLM-L6-v2:int8,/models/a:b,"
+
+    settings = EmbeddingSettings.from_environment({**ENVIRONMENT, "TMWS_EMBEDDING_ALSO": also})
+
+    assert settings.choices == [
+        ("all-MiniLM-L6-v2", "int8"),
+        ("all-MiniLM-L6-v2", "fp32"),
+        ("/models/own", "int8"),
+        ("/models/a:b", "int8"),
+    ]
+
+
+def test_without_others_only_the_current_model_is_served() -> None:
+    assert EmbeddingSettings.from_environment(ENVIRONMENT).choices == [("all-MiniLM-L6-v2", "int8")]

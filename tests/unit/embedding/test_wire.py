@@ -44,3 +44,12 @@ def test_texts_outside_the_limits_are_refused_where_they_are(texts: object, plac
         EmbeddingRequest.model_validate({"texts": texts})
 
     assert [error["loc"] for error in refused.value.errors()] == [place]
+
+
+@pytest.mark.parametrize("field", ["model", "precision"])
+@pytest.mark.parametrize("value", ["", "x" * 257, 7])
+def test_name_of_a_model_is_a_short_text(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        EmbeddingRequest.model_validate({"texts": ["a"], field: value})
+
+    assert [error["loc"] for error in refused.value.errors()] == [(field,)]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmws_memory.ranking import Candidate, Weights, idf, rank, saturated
+from tmws_memory.ranking import Candidate, Weights, rank
+from tmws_memory.words import idf, saturated
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
@@ -30,7 +31,7 @@ def test_meaning_and_words_are_summed_by_weight() -> None:
 def test_words_count_in_proportion_to_the_best() -> None:
     (_, second) = rank([Candidate(A, bm25=4.0), Candidate(B, bm25=1.0)], PLAIN, NOW)
 
-    assert second.signals["keyword"] == pytest.approx(0.4 / 4)
+    assert second.shares.keyword == pytest.approx(0.4 / 4)
 
 
 def test_opposite_meaning_counts_as_none() -> None:
@@ -53,7 +54,7 @@ def test_only_the_better_neighbour_counts() -> None:
 
     middle = next(item for item in rank(candidates, weights, NOW) if item.id == B)
 
-    assert middle.signals["neighbour"] == pytest.approx(0.5 * 0.6 * 0.8)
+    assert middle.shares.neighbour == pytest.approx(0.5 * 0.6 * 0.8)
 
 
 def test_importance_decides_between_equals() -> None:
@@ -70,13 +71,13 @@ def test_freshness_halves_with_each_half_life() -> None:
     weights = Weights(importance=0, recency=0.1, half_life_days=10)
     (only,) = rank([Candidate(A, cosine=0.5, happened_at=NOW - timedelta(days=20))], weights, NOW)
 
-    assert only.signals["recency"] == pytest.approx(0.3 * 0.1 / 4)
+    assert only.shares.recency == pytest.approx(0.3 * 0.1 / 4)
 
 
 def test_what_happens_in_the_future_is_merely_fresh() -> None:
     (only,) = rank([Candidate(A, cosine=0.5, happened_at=NOW + timedelta(days=900))], Weights(importance=0), NOW)
 
-    assert only.signals["recency"] == pytest.approx(0.3 * 0.05)
+    assert only.shares.recency == pytest.approx(0.3 * 0.05)
 
 
 def test_ties_are_ordered_by_id() -> None:
@@ -102,7 +103,7 @@ def test_no_candidates_rank_to_nothing() -> None:
 def test_signals_always_sum_up_to_the_score(candidates: list[Candidate]) -> None:
     ranked = rank(candidates, Weights(), NOW)
 
-    assert [sum(item.signals.values()) for item in ranked] == [pytest.approx(item.score) for item in ranked]
+    assert [sum(item.shares) for item in ranked] == [pytest.approx(item.score) for item in ranked]
 
 
 def test_rare_terms_weigh_more_than_common_ones() -> None:

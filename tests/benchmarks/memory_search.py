@@ -1,0 +1,262 @@
+"""How fast memories are found, stored and imported through the gateway, and how many of the nearest are found.
+
+    python tests/benchmarks/memory_search.py DATA [--memories 100000] [--small 5000] [--cache DIR]
+
+DATA holds `cranfield` and `stsb` (see retrieval.py): their sentences, and mixtures of them with vectors mixed alike,
+become two namespaces of a fresh stack that is started for it with auth, limit and audit on. Queries are Cranfield's own
+and never repeat, so no cache helps. Vectors of the sentences are kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+
+from tmws_embedding.artifacts import prepare_model
+from tmws_embedding.model import Embedder
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stack import free_port, start, stop
+
+Vectors = NDArray[np.float32]
+MODEL = "all-MiniLM-L6-v2"
+PRECISION = "int8"
+ROUNDS = 200
+TMWS = str(Path(sys.executable).parent / "tmws")
+INDEX_TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentences with their vectors, and queries with theirs."""
+
+    sentences: list[str]
+    vectors: Vectors
+    queries: list[str]
+    query_vectors: Vectors
+
+    def grow(self, count: int, seed: int) -> tuple[list[str], Vectors]:
+        """Return `count` texts and vectors: each a sentence with some words, and some meaning, of another one."""
+        rng, choice = np.random.default_rng(seed), random.Random(seed)  # noqa: S311 -- no secret
+        one, two, three = (rng.integers(0, len(self.sentences), count) for _ in range(3))
+        own = rng.uniform(0.6, 0.95, (count, 1)).astype(np.float32)
+        away = self.vectors[two] - self.vectors[three]
+        away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+        vectors = own * self.vectors[one] + np.sqrt(1 - own * own) * away
+        texts = []
+        for place, (first, second) in enumerate(zip(one.tolist(), two.tolist(), strict=True)):
+            words = self.sentences[second].split()
+            some = " ".join(choice.sample(words, min(6, len(words))))
+            texts.append(f"{self.sentences[first]} {some} {seed}-{place}")
+        return texts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def read_corpus(data: Path, cache: Path) -> Corpus:
+    """Read and embed the sentences and queries."""
+    documents = [json.loads(line)["text"] for line in (data / "cranfield/corpus.jsonl").open(encoding="utf-8")]
+    sentences = [part.strip() for text in documents for part in re.split(r"(?<=\.)\s+", text)]
+    sentences += [cell for row in csv.reader((data / "stsb/en-test.csv").open(encoding="utf-8")) for cell in row]
+    sentences = list(dict.fromkeys(one for one in sentences if len(one.split()) > 4))
+    queries = [json.loads(line)["text"] for line in (data / "cranfield/queries.jsonl").open(encoding="utf-8")]
+    # As many again, so that a query is never asked twice in one namespace.
+    queries += [f"what is known about {' '.join(one.split()[:9])}" for one in sentences[:: len(sentences) // 4000]]
+    kept = cache / f"memory_search-{MODEL}-{PRECISION}.npy"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        embedder = Embedder(prepare_model(MODEL, PRECISION, cache))
+        with ThreadPoolExecutor(2) as pool:
+            made = np.concatenate(list(pool.map(lambda text: embedder.embed([text]).vectors, sentences + queries)))
+        np.save(kept, made)
+    vectors = np.load(kept)
+    return Corpus(sentences, vectors[: len(sentences)], queries, vectors[len(sentences) :])
+
+
+def records(texts: Sequence[str], vectors: Vectors) -> Iterator[bytes]:
+    """The lines of an import with vectors; one in a hundred has the tag `rare`."""
+    for place, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
+        packed = base64.b64encode(vector.astype("<f2").tobytes()).decode()
+        embedding = {"model": MODEL, "precision": PRECISION, "dtype": "float16", "vectors": [packed]}
+        tags = ["rare"] if place % 100 == 0 else ["common"]
+        yield json.dumps({"content": text, "tags": tags, "embedding": embedding}).encode() + b"\n"
+
+
+class Namespace:
+    """A namespace of the stack, reached through the gateway."""
+
+    def __init__(self, port: int, environ: dict[str, str], name: str) -> None:
+        made = subprocess.run(
+            [TMWS, "keys", "create", "--name", name, "--namespace", name, "--scopes", "all"],
+            env=environ, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        key = re.search(r"tmws_\S+", made.stdout)
+        assert key is not None, made.stdout
+        self.name = name
+        self.client = httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}/api/v1/memory",
+            headers={"Authorization": f"Bearer {key[0]}"},
+            timeout=600,
+        )
+
+    def load(self, texts: Sequence[str], vectors: Vectors) -> float:
+        """Import memories with their vectors; return how many a second."""
+        body = b"".join(records(texts, vectors))
+        began = time.perf_counter()
+        answer = self.client.post("/import", content=body, headers={"Content-Type": "application/x-ndjson"})
+        answer.raise_for_status()
+        took = time.perf_counter() - began
+        summary = json.loads(answer.text.splitlines()[-1])
+        assert summary["stored"] == len(texts), summary
+        return len(texts) / took
+
+    def search(self, query: str, **fields: object) -> list[dict[str, object]]:
+        """Search, and return the results."""
+        answer = self.client.post("/search", json={"query": query, "limit": 10, **fields})
+        answer.raise_for_status()
+        return answer.json()["results"]
+
+    def time_searches(self, queries: Sequence[str], **fields: object) -> list[float]:
+        """Return the milliseconds of each search."""
+        took = []
+        for query in queries:
+            began = time.perf_counter()
+            self.search(query, **fields)
+            took.append((time.perf_counter() - began) * 1000)
+        return took
+
+    def searches_per_second(self, queries: Sequence[str], callers: int) -> float:
+        """Return how many searches a second so many callers get at once."""
+        began = time.perf_counter()
+        with ThreadPoolExecutor(callers) as pool:
+            list(pool.map(self.search, queries))
+        return len(queries) / (time.perf_counter() - began)
+
+    def wait_until_indexed(self, size: int) -> float:
+        """Wait until nearly all words are folded and vectors settled; return the seconds."""
+        began = time.perf_counter()
+        while time.perf_counter() - began < INDEX_TIMEOUT_S:
+            stats = self.client.get("/stats").json()
+            if min(stats["folded"], stats["settled"]) >= 0.95 * size:
+                break
+            time.sleep(0.5)
+        return time.perf_counter() - began
+
+    def recall_at_10(self, corpus: Corpus, vectors: Vectors, count: int, *, is_filtered: bool = False) -> float:
+        """Return how many of the ten nearest, by exact comparison, a search by meaning finds.
+
+        What is as near as the tenth within the error of 16 bits counts as found.
+        """
+        if is_filtered:
+            vectors = vectors[::100]
+        hits = 0
+        for query, vector in zip(corpus.queries[-count:], corpus.query_vectors[-count:], strict=True):
+            tenth = np.partition(vectors @ vector, -10)[-10]
+            fields = {"filters": {"tags": ["rare"]}} if is_filtered else {}
+            found = self.search(query, mode="semantic", **fields)
+            hits += sum(float(str(item["similarity"])) >= tenth - 2e-3 for item in found)
+        return hits / (10 * count)
+
+
+Row = tuple[str, str, str]
+
+
+def quantiles(milliseconds: Sequence[float]) -> str:
+    """Return p50 and p99."""
+    ordered = sorted(milliseconds)
+    return f"{statistics.median(ordered):.1f} / {ordered[int(len(ordered) * 0.99)]:.1f} ms"
+
+
+def measure_namespace(space: Namespace, corpus: Corpus, vectors: Vectors, bar: str) -> Iterator[Row]:
+    """Search one namespace in every way."""
+    size, queries = f"{len(vectors):,}", corpus.queries
+    space.time_searches(queries[-50:])
+    yield f"search among {size}, one caller, p50 / p99", quantiles(space.time_searches(queries[:ROUNDS])), bar
+    keyword = space.time_searches(queries[ROUNDS : 2 * ROUNDS], mode="keyword")
+    yield "  by words only", quantiles(keyword), ""
+    rare = space.time_searches(queries[2 * ROUNDS : 3 * ROUNDS], filters={"tags": ["rare"]})
+    yield "  under a filter that 1 % pass", quantiles(rare), ""
+    common = space.time_searches(queries[3 * ROUNDS : 4 * ROUNDS], filters={"tags": ["common"]})
+    yield "  under a filter that 99 % pass", quantiles(common), ""
+    rate = space.searches_per_second(queries[4 * ROUNDS : 8 * ROUNDS], 8)
+    yield "  eight callers", f"{rate:.0f} searches/s", ">= 150"
+    yield "  recall@10 of the vectors", f"{space.recall_at_10(corpus, vectors, 100):.3f}", ">= 0.97"
+    filtered = space.recall_at_10(corpus, vectors, 100, is_filtered=True)
+    yield "  recall@10 under the 1 % filter", f"{filtered:.3f}", ">= 0.99"
+
+
+def measure_storing(space: Namespace, corpus: Corpus) -> Iterator[Row]:
+    """Store one by one and in batches, embedding included."""
+    texts, _ = corpus.grow(1_000, seed=3)
+    began = time.perf_counter()
+    for text in texts[:ROUNDS]:
+        space.client.post("/store", json={"content": text}).raise_for_status()
+    yield "store, one caller", f"{ROUNDS / (time.perf_counter() - began):.0f} /s", ">= 120"
+    began = time.perf_counter()
+    for start_at in range(ROUNDS, 1_000, 200):
+        items = [{"content": text} for text in texts[start_at : start_at + 200]]
+        space.client.post("/store/batch", json={"items": items}).raise_for_status()
+    yield "store in batches of 200", f"{(1_000 - ROUNDS) / (time.perf_counter() - began):.0f} /s", ">= 200"
+
+
+def measure(corpus: Corpus, port: int, environ: dict[str, str], small: int, large: int) -> Iterator[Row]:
+    """Fill a running stack and measure it."""
+    spaces = {"small": (Namespace(port, environ, "small"), small), "large": (Namespace(port, environ, "large"), large)}
+    vectors: dict[str, Vectors] = {}
+    for seed, (name, (space, size)) in enumerate(spaces.items()):
+        texts, vectors[name] = corpus.grow(size, seed)
+        rate = space.load(texts, vectors[name])
+        yield f"import of {size:,} with vectors", f"{rate:,.0f} /s", ">= 3,000" if name == "large" else ""
+        yield "  until all of it is indexed", f"{space.wait_until_indexed(size):.0f} s", ""
+    yield from measure_namespace(spaces["small"][0], corpus, vectors["small"], "<= 8 / 40")
+    yield from measure_namespace(spaces["large"][0], corpus, vectors["large"], "<= 15 / 40")
+    yield from measure_storing(spaces["large"][0], corpus)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--memories", type=int, default=100_000)
+    parser.add_argument("--small", type=int, default=5_000)
+    parser.add_argument("--cache", type=Path, default=Path(".tmws/benchmarks"))
+    given = parser.parse_args()
+    corpus = read_corpus(given.data, given.cache)
+    data = Path(tempfile.mkdtemp(prefix="tmws-bench-"))
+    environ = {
+        **os.environ,
+        "TMWS_DATA_DIR": str(data / "data"),
+        "TMWS_RATE_LIMIT_REQUESTS": "1000000",
+        "TMWS_AUTH_ENABLED": "true",
+        "TMWS_API_PORT": str(free_port()),
+    }
+    try:
+        process, _ = start([TMWS, "up"], data, int(environ["TMWS_API_PORT"]), environ)
+        for what, value, bar in measure(corpus, int(environ["TMWS_API_PORT"]), environ, given.small, given.memories):
+            print(f"{what:52}{value:>20}   {bar}", flush=True)
+        size_mb = sum(file.stat().st_size for file in (data / "data/postgres").rglob("*") if file.is_file()) / 1e6
+        print(f"{'database on disk':52}{size_mb:>17,.0f} MB")
+        stop(process)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
