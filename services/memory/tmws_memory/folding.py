@@ -25,7 +25,8 @@ from tmws_shared.database import Connection, Database
 
 # Fewer fresh memories than this are read as fast as they would be found in blocks.
 FOLD_MIN: Final = 256
-FOLD_MOST: Final = 2_000
+# More at once touch each block less often, and hold the collection longer: a second or two.
+FOLD_MOST: Final = 10_000
 SWEEP_MIN: Final = 64
 SWEEP_MOST: Final = 500
 _TERMS_AT_ONCE: Final = 2_000

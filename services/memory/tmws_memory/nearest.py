@@ -32,6 +32,8 @@ VECTOR_OPTIONS: Final = {
 EXACT_MEMORIES: Final = 1_000
 EXACT_SHARE: Final = 0.02
 
+_NO_FILTERS: Final = SearchFilters()
+
 # $1 collections, $2 shared numbers, $3 models, $4 the query's vector by each of them in a row.
 _SEARCHED: Final = "(m.collection = ANY($1::integer[]) OR m.number = ANY($2::bigint[]))"
 _QUERY: Final = f"""query AS MATERIALIZED (
@@ -103,7 +105,7 @@ class Wanted:
     @property
     def is_filtered(self) -> bool:
         """Whether there are filters at all."""
-        return self.filters != SearchFilters()
+        return self.filters != _NO_FILTERS
 
 
 async def few_passing(connection: Connection, wanted: Wanted) -> list[int] | None:

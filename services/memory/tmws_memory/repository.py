@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from tmws_contracts.memory import Memory, SearchFilters
@@ -164,10 +164,10 @@ class MemoryRepository:
         """Whether the reader may change the memory, or could while it was not deleted."""
         return await self._connection.fetchval(_OWNS, *self._reader.owning, memory_id)
 
-    async def fetch(self, ids: Sequence[UUID]) -> dict[UUID, Memory]:
-        """Return those of the memories that exist."""
+    async def fetch(self, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        """Return those of the memories that exist, as the fields of a Memory."""
         rows = await self._connection.fetch(_FETCH, *self._reader.values, list(ids))
-        return {row["id"]: _memory(row) for row in rows}
+        return {row["id"]: dict(row) for row in rows}
 
     async def knows(self, draft: Draft) -> bool:
         """Whether the content is remembered already."""

@@ -94,7 +94,7 @@ async def store_memory(caller: CanWrite, memories: Memories, memory: NewMemory, 
 @router.post("/search", response_model=SearchResults)
 async def search_memories(caller: CanRead, searcher: Searching, search: MemorySearch) -> Response:
     """Find memories by meaning and words, best first. Without embeddings, words alone answer, and it says so."""
-    return send_model(await searcher.search(caller, search))
+    return Response(await searcher.search(caller, search), media_type="application/json")
 
 
 @router.get("/recall", response_model=Page[Memory])

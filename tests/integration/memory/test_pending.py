@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,3 +144,55 @@ async def test_searches_are_right_all_the_time_while_the_model_changes(
     assert between[0]["id"] == newer["id"]
     assert {item["embedding_precision"] for item in before} == {"int8"}
     assert {item["embedding_precision"] for item in after} == {"fp32"}
+
+
+async def test_worker_killed_while_it_embeds_goes_on_where_it_was(
+    memory_alone: ServiceUnderTest,
+    pool: Database,
+    database: DatabaseUrls,
+    embedding_url: str,
+    short_directory: Path,
+) -> None:
+    listen = f"unix://{short_directory}/worker.sock"
+    for number in range(40):
+        await store(memory_alone, f"Letter {number} went to the archive. " * 20, namespace="killed")
+
+    killed = start_worker(database, embedding_url, listen)
+    await until_embedded(pool, "killed", at_least=5)
+    killed.kill()
+    killed.wait()
+    half = await embedded(pool, "killed")
+    successor = start_worker(database, embedding_url, listen)
+    await until_embedded(pool, "killed", at_least=40)
+    successor.terminate()
+    successor.wait(10)
+
+    assert half < 40
+    rows = await pool.fetch(
+        """SELECT count(v.position) AS parts, count(DISTINCT v.position) AS distinct_parts FROM memories m
+           LEFT JOIN memory_vectors v USING (number) WHERE m.namespace = 'killed' GROUP BY m.id"""
+    )
+    assert len(rows) == 40
+    assert all(row["parts"] == row["distinct_parts"] > 0 for row in rows)
+
+
+def start_worker(database: DatabaseUrls, embedding_url: str, listen: str) -> subprocess.Popen[bytes]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TMWS_SECRET_KEY": SECRET,
+        "TMWS_DATABASE_URL": database.for_service("memory"),
+        "TMWS_EMBEDDING_URL": embedding_url,
+        "TMWS_REDIS_URL": "",
+        "TMWS_LISTEN": listen,
+    }
+    return subprocess.Popen([sys.executable, "-m", "tmws_memory.worker"], env=environment)
+
+
+async def embedded(pool: Database, namespace: str) -> int:
+    return await pool.fetchval("SELECT count(*) FROM memories WHERE namespace = $1 AND model IS NOT NULL", namespace)
+
+
+async def until_embedded(pool: Database, namespace: str, *, at_least: int) -> None:
+    async with asyncio.timeout(60):
+        while await embedded(pool, namespace) < at_least:
+            await asyncio.sleep(0.02)
