@@ -27,6 +27,8 @@ from tmws_shared.database import Connection, Database
 FOLD_MIN: Final = 256
 # More at once touch each block less often, and hold the collection longer: a second or two.
 FOLD_MOST: Final = 10_000
+# After so many at once the planner's statistics, and the plans that are kept by them, are of another table.
+ANALYZE_FROM: Final = 1_000
 SWEEP_MIN: Final = 64
 SWEEP_MOST: Final = 500
 _TERMS_AT_ONCE: Final = 2_000
@@ -53,6 +55,7 @@ _WRITE: Final = """
         SET low = EXCLUDED.low, high = EXCLUDED.high, postings = EXCLUDED.postings
 """
 _COUNT: Final = "UPDATE memory_collections SET folded = folded + $2, folded_length = folded_length + $3 WHERE id = $1"
+_ANALYZE: Final = "ANALYZE memories, memory_words, memory_fresh, memory_blocks, memory_vectors_0"
 _FORGOTTEN: Final = "SELECT number, words FROM memory_forgotten WHERE collection = $1 ORDER BY number LIMIT $2"
 _HOLDING: Final = """
     SELECT b.term, b.block, b.postings FROM memory_blocks b
@@ -77,9 +80,13 @@ class Folder:
 
     async def fold_when_due(self, collection: int) -> None:
         """Fold the fresh memories of a collection, if they are many."""
-        if await self._database.fetchval(_COUNT_FRESH, collection, FOLD_MIN) == FOLD_MIN:
-            while await self.fold(collection) == FOLD_MOST:
-                continue
+        if await self._database.fetchval(_COUNT_FRESH, collection, FOLD_MIN) < FOLD_MIN:
+            return
+        folded = last = await self.fold(collection)
+        while last == FOLD_MOST:
+            folded += (last := await self.fold(collection))
+        if folded >= ANALYZE_FROM:
+            await self._database.execute(_ANALYZE)
 
     async def sweep_due(self, *, least: int = SWEEP_MIN) -> None:
         """Sweep every collection of which at least so many memories are gone."""

@@ -21,7 +21,7 @@ NEIGHBOURS: Final = 20
 # Fresh vectors are compared one by one: with more of them than this, the shelf that they settle on is waited for.
 FRESH_MOST: Final = 5_000
 # For each second of comparing, so many without: searches come first.
-PAUSE: Final = 3.0
+PAUSE: Final = 10.0
 SWEEP_AT_ONCE: Final = 5_000
 
 _WAITING: Final = """
