@@ -12,8 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from tmws_contracts.common import Limit, Page, Slug, UtcTime
-from tmws_contracts.memory import SearchFilters, SessionId, Tags, Tier
+from tmws_contracts.common import Limit, Page
 from tmws_contracts.memory_bulk import (
     LEAST_OVERLAP,
     LEAST_SIMILARITY,
@@ -29,15 +28,13 @@ from tmws_memory.alike.clusters import Alike, DuplicateFinder
 from tmws_memory.alike.consolidating import Consolidator
 from tmws_memory.bulk.exporting import Exporter
 from tmws_memory.bulk.importer import Importer
-from tmws_shared.auth import NeedsScope, Principal
+from tmws_memory.parameters import CanRead, CanWrite, Cursor, Filters
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
 from tmws_shared.replies import send, send_model
 
 bulk_router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
 
-CanRead = Annotated[Principal, Depends(NeedsScope("memory:read"))]
-CanWrite = Annotated[Principal, Depends(NeedsScope("memory:write"))]
 _KEY = r"^[\x21-\x7e]+$"
 _LINES: dict[str, Any] = {
     "description": "One JSON object a line",
@@ -82,29 +79,13 @@ async def _consolidator(request: Request) -> Consolidator:
 
 
 Consolidating = Annotated[Consolidator, Depends(_consolidator)]
-Cursor = Annotated[str | None, Query(max_length=1024)]
-
-
-async def _filters(
-    tags: Annotated[Tags | None, Query(description="has all of these")] = None,
-    persona_id: Slug | None = None,
-    session_id: SessionId | None = None,
-    tier: Tier | None = None,
-    importance_min: Annotated[float | None, Query(ge=0, le=1)] = None,
-    created_after: UtcTime | None = None,
-    created_before: UtcTime | None = None,
-) -> SearchFilters:
-    return SearchFilters(
-        tags=tags or [], metadata={}, persona_id=persona_id, session_id=session_id, tier=tier,
-        importance_min=importance_min, created_after=created_after, created_before=created_before,
-    )  # fmt: skip
 
 
 @bulk_router.get("/export", response_class=StreamingResponse, responses={200: _LINES})
 async def export_memories(
     caller: CanRead,
     exporter: Annotated[Exporter, Depends(_exporter)],
-    filters: Annotated[SearchFilters, Depends(_filters)],
+    filters: Filters,
     vectors: Annotated[bool, Query(description="with the vectors of each memory")] = False,
 ) -> Response:
     """Stream all memories that the caller owns, oldest first, as NDJSON: a header, a memory a line, a trailer.

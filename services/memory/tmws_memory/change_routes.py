@@ -12,18 +12,12 @@ from tmws_contracts.memory import Memory
 from tmws_contracts.memory_changes import MemoryChange, MemoryVersion, NewMemories, NewShare, Share, StoredMemories
 from tmws_memory.batches import Batches
 from tmws_memory.changes import MemoryChanges
+from tmws_memory.parameters import CanDelete, CanRead, CanShare, CanWrite, Cursor
 from tmws_memory.sharing import Sharing
-from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import IfMatch, send, send_model
 
 change_router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
-
-CanRead = Annotated[Principal, Depends(NeedsScope("memory:read"))]
-CanWrite = Annotated[Principal, Depends(NeedsScope("memory:write"))]
-CanDelete = Annotated[Principal, Depends(NeedsScope("memory:delete"))]
-CanShare = Annotated[Principal, Depends(NeedsScope("memory:share"))]
-Cursor = Annotated[str | None, Query(max_length=1024)]
 
 
 async def _batches(request: Request) -> Batches:

@@ -33,6 +33,7 @@ SWEEP_MIN: Final = 64
 SWEEP_MOST: Final = 500
 _TERMS_AT_ONCE: Final = 2_000
 
+_CHANGED: Final = "SELECT collection, max(number) AS newest FROM memory_words WHERE number > $1 GROUP BY collection"
 _COUNT_FRESH: Final = "SELECT count(*) FROM (SELECT FROM memory_fresh WHERE collection = $1 LIMIT $2) f"
 _TO_SWEEP: Final = "SELECT collection FROM memory_forgotten GROUP BY collection HAVING count(*) >= $1"
 # Whoever changes the blocks of a collection holds its row; another worker leaves it alone meanwhile, and whoever stores
@@ -77,6 +78,10 @@ class Folder:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def changed_since(self, number: int) -> dict[int, int]:
+        """Return the newest number of every collection that has one above `number`."""
+        return {row["collection"]: row["newest"] for row in await self._database.fetch(_CHANGED, number)}
 
     async def fold_when_due(self, collection: int) -> None:
         """Fold the fresh memories of a collection, if they are many."""

@@ -24,7 +24,7 @@ _ADD_WORDS: Final = """
                    ON CONFLICT (number) DO NOTHING)
     INSERT INTO memory_fresh (number, collection) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
-ADD_VECTORS: Final = """
+_ADD_VECTORS: Final = """
     INSERT INTO memory_vectors (shelf, collection, number, position, model, embedding)
     SELECT 0, $2::integer, $1::bigint, n - 1, $3::smallint, ($4::real[])[(n - 1) * $5 + 1 : n * $5]::halfvec
     FROM generate_series(1, array_length($4::real[], 1) / $5::integer) n
@@ -85,7 +85,7 @@ async def add_words(connection: Connection, collection: int, number: int, words:
 async def replace_vectors(connection: Connection, collection: int, number: int, embedded: Embedded) -> None:
     """Make a memory findable by these vectors, and by no others."""
     await connection.execute(_DROP_VECTORS, [number])
-    await connection.execute(ADD_VECTORS, number, collection, embedded.model, embedded.flat, embedded.dimension)
+    await connection.execute(_ADD_VECTORS, number, collection, embedded.model, embedded.flat, embedded.dimension)
 
 
 async def forget(connection: Connection, numbers: Sequence[int]) -> None:

@@ -59,7 +59,7 @@ class Scope:
     """What a reader may search: whole collections, and single memories that others share with it."""
 
     collections: Sequence[int]
-    shelves: Sequence[tuple[int, int]]
+    shelves: Sequence[int]
     shared: Sequence[int]
     folded: int
     folded_length: int
@@ -88,7 +88,7 @@ def _scope(rows: Sequence[Row]) -> Scope:
     collections = [row for row in rows if row["id"] is not None]
     return Scope(
         collections=[row["id"] for row in collections],
-        shelves=[(row["id"], row["shelf"]) for row in collections if row["shelf"]],
+        shelves=[row["shelf"] for row in collections if row["shelf"]],
         shared=[row["number"] for row in rows if row["number"] is not None and row["packed"] is None],
         folded=sum(row["folded"] for row in collections),
         folded_length=sum(row["folded_length"] for row in collections),

@@ -199,9 +199,7 @@ class MemoryRepository:
         add_filters(where, wanted.filters)
         where.add_given(keyset.beyond("{}"), after)
         where.values.append(limit)
-        source = (
-            f"{FROM.replace('LEFT JOIN memory_uses', 'JOIN memory_uses')}" if wanted.order is MemoryOrder.USED else FROM
-        )
+        source = FROM.replace("LEFT JOIN memory_uses", "JOIN memory_uses") if keyset is _MOST_USED else FROM
         sql = f"""SELECT {VIEW}, {keyset.position} AS position FROM {source}
             WHERE {_WHERE[wanted.which]} {where.sql()}
             ORDER BY {keyset.order_by} LIMIT ${len(where.values)}"""  # noqa: S608 -- fragments of this file, values are bound

@@ -7,34 +7,20 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from tmws_contracts.common import Limit, Page, Slug, UtcTime
-from tmws_contracts.memory import (
-    Memory,
-    MemorySearch,
-    MemoryStats,
-    NewMemory,
-    SearchFilters,
-    SearchResults,
-    SessionId,
-    StoredMemory,
-    Tags,
-    Tier,
-)
+from tmws_contracts.common import Limit, Page
+from tmws_contracts.memory import Memory, MemorySearch, MemoryStats, NewMemory, SearchResults, StoredMemory
 from tmws_memory.bulk_routes import bulk_router
 from tmws_memory.change_routes import change_router
+from tmws_memory.parameters import CanRead, CanWrite, Cursor, Filters
 from tmws_memory.repository import MemoryOrder, Recall, Which
 from tmws_memory.search import Searcher
 from tmws_memory.service import MemoryService
-from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
 from tmws_shared.replies import send, send_model
 
 router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
 stats_router = APIRouter(tags=["system"])
-
-CanRead = Annotated[Principal, Depends(NeedsScope("memory:read"))]
-CanWrite = Annotated[Principal, Depends(NeedsScope("memory:write"))]
 
 
 async def _service(request: Request) -> MemoryService:
@@ -49,28 +35,12 @@ Memories = Annotated[MemoryService, Depends(_service)]
 Searching = Annotated[Searcher, Depends(_searcher)]
 
 
-async def _recall(  # noqa: PLR0913 -- one parameter a filter
-    tags: Annotated[Tags | None, Query(description="has all of these")] = None,
-    persona_id: Slug | None = None,
-    session_id: SessionId | None = None,
-    tier: Tier | None = None,
-    importance_min: Annotated[float | None, Query(ge=0, le=1)] = None,
-    created_after: UtcTime | None = None,
-    created_before: UtcTime | None = None,
+async def _recall(
+    filters: Filters,
     sort: MemoryOrder = MemoryOrder.NEWEST,
     shared: Annotated[bool, Query(description="those that others share with you, of any namespace")] = False,
     deleted: Annotated[bool, Query(description="your deleted ones, by when they were deleted")] = False,
 ) -> Recall:
-    filters = SearchFilters(
-        tags=tags or [],
-        metadata={},
-        persona_id=persona_id,
-        session_id=session_id,
-        tier=tier,
-        importance_min=importance_min,
-        created_after=created_after,
-        created_before=created_before,
-    )
     return Recall(filters, sort, _which(sort, is_shared=shared, is_deleted=deleted))
 
 
@@ -103,7 +73,7 @@ async def recall_memories(
     memories: Memories,
     wanted: Annotated[Recall, Depends(_recall)],
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(max_length=1024)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """List memories by criteria, a page at a time."""
     return send_model(await memories.recall(caller, wanted, cursor, limit))

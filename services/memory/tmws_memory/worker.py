@@ -36,30 +36,30 @@ COMPARE_EVERY_S = 5.0
 CLEAN_EVERY_S = 600.0
 COUNT_EVERY_S = 10.0
 BELL_POLL_S = 1.0
-# A number is taken before its transaction ends, so that a lower one may appear later: clean() looks at all again.
-_CHANGED = "SELECT collection, max(number) AS newest FROM memory_words WHERE number > $1 GROUP BY collection"
 
 
 class Indexer:
     """Keeps what finds memories in shape: folds words, settles vectors, in the collections that have changed."""
 
     def __init__(self, database: Database, settings: MemorySettings) -> None:
-        self._database = database
         self._folder = Folder(database)
         self._settler = Settler(database, settings)
         self._seen = 0
 
     async def tend(self) -> None:
         """Look after every collection that got new memories since the last time."""
-        rows = await self._database.fetch(_CHANGED, self._seen)
-        for row in rows:
-            await self._folder.fold_when_due(row["collection"])
-            await self._settler.settle(row["collection"])
+        changed = await self._folder.changed_since(self._seen)
+        for collection in changed:
+            await self._folder.fold_when_due(collection)
+            await self._settler.settle(collection)
         await self._folder.sweep_due()
-        self._seen = max((row["newest"] for row in rows), default=self._seen)
+        self._seen = max(changed.values(), default=self._seen)
 
     async def clean(self) -> None:
-        """Sweep the last of what is gone, drop what is unused; look at every collection again the next time."""
+        """Sweep the last of what is gone, drop what is unused; look at every collection again the next time.
+
+        A number is taken before its transaction ends, so that a lower one may have appeared since.
+        """
         await self._folder.sweep_due(least=1)
         await self._settler.drop_unused()
         self._seen = 0

@@ -25,11 +25,12 @@ PAUSE: Final = 10.0
 SWEEP_AT_ONCE: Final = 5_000
 
 _WAITING: Final = """
-    SELECT c.id, c.shelf FROM memory_collections c
+    SELECT c.id FROM memory_collections c
     WHERE EXISTS (SELECT 1 FROM memory_uncompared u WHERE u.collection = c.id)
       AND NOT EXISTS (SELECT 1 FROM memory_vectors_0 f WHERE f.collection = c.id OFFSET $1 LIMIT 1)
     ORDER BY c.id
 """
+_SHELF: Final = "SELECT shelf FROM memory_collections WHERE id = $1"
 # In the transaction that keeps the pairs: what is killed in between waits again.
 _TAKE: Final = """
     DELETE FROM memory_uncompared WHERE collection = $1 AND number = ANY(ARRAY(
@@ -76,7 +77,7 @@ class Comparer:
         """Compare everything that waits, unhurriedly; return how many memories."""
         done = 0
         for row in await self._database.fetch(_WAITING, FRESH_MOST):
-            while compared := await self._compare_timed(row["id"], row["shelf"], pause):
+            while compared := await self._compare_timed(row["id"], pause):
                 done += compared
         return done
 
@@ -85,18 +86,20 @@ class Comparer:
         while await self._database.execute(_SWEEP, SWEEP_AT_ONCE):
             continue
 
-    async def _compare_timed(self, collection: int, shelf: int, pause: float) -> int:
+    async def _compare_timed(self, collection: int, pause: float) -> int:
         started = monotonic()
         async with self._database.transaction() as connection:
-            compared = await _compare(connection, collection, shelf)
+            compared = await _compare(connection, collection)
         await asyncio.sleep(pause * (monotonic() - started))
         return compared
 
 
-async def _compare(connection: Connection, collection: int, shelf: int) -> int:
+async def _compare(connection: Connection, collection: int) -> int:
     numbers = [row["number"] for row in await connection.fetch(_TAKE, collection, AT_ONCE)]
     if not numbers:
         return 0
+    # Asked each time: the collection may have got another shelf meanwhile.
+    shelf = await connection.fetchval(_SHELF, collection)
     rows = await connection.fetch(_statement(shelf), collection, numbers, NEIGHBOURS, LEAST_SIMILARITY)
     words = await _words_of(connection, collection, {row[end] for row in rows for end in ("first", "second")})
     pairs = [
