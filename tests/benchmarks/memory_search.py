@@ -35,9 +35,10 @@ from numpy.typing import NDArray
 
 from tmws_embedding.artifacts import prepare_model
 from tmws_embedding.model import Embedder
+from tmws_local.paths import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stack import free_port, start, stop
+from stack import start, stop
 
 Vectors = NDArray[np.float32]
 MODEL = "all-MiniLM-L6-v2"

@@ -12,7 +12,6 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,19 +23,14 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from tmws_local.paths import free_port
+
 ROOT = Path(__file__).parents[2]
 READY = "TMWS is ready"
 SETTLE_S = 5
 REST_S = 20
 MEMORIES = 1_000
 ROUNDS = 200
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start(command: list[str], folder: Path, port: int, environ: dict[str, str]) -> tuple[subprocess.Popen[str], float]:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from support.postgres import DatabaseUrls
+from tmws_local.paths import free_port
 
 SECRET = "7hQp2vXz9LmK4tRw8YbN1cFg6JdS3aEu5ToP"
 START_TIMEOUT_S = 60.0
@@ -215,13 +216,6 @@ def bootstrap(environment: Mapping[str, str]) -> str:
         env=dict(environment), capture_output=True, check=True, text=True,
     )  # fmt: skip
     return done.stdout.strip()
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        return probe.getsockname()[1]
 
 
 def statuses(raw: bytes) -> list[int]:

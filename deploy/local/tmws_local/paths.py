@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import socket
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,8 @@ from tmws_local.errors import UnusableDirectory
 # The path of a unix socket has 107 bytes on Linux and 103 on macOS, its longest name here included.
 _SOCKET_FOLDER_BYTES = 103 - len("/postgres/.s.PGSQL.5432") - 1
 HAS_UNIX_SOCKETS = os.name == "posix"
+# Above the usual ports, below those for outgoing connections on Linux (32768), macOS and Windows (49152).
+_SERVER_PORTS = (20_000, 32_768)
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,16 @@ class Paths:
 
 
 def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a loopback port that is free now, below those that systems give to outgoing connections.
+
+    From that range (32768 and up) a port may be taken before its server binds it, and one who waits for the server
+    may be given the very port as his own end: TCP then connects him with himself (RFC 9293, 3.5).
+    """
+    while True:
+        port = random.randrange(*_SERVER_PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _user() -> str:
