@@ -9,11 +9,11 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -26,7 +26,7 @@ from tmws_contracts.common import FieldProblem, Problem
 from tmws_shared import telemetry
 from tmws_shared.auth import InternalTokens
 from tmws_shared.context import RequestContext, problem_response
-from tmws_shared.database import Database
+from tmws_shared.database import Database, PoolOptions
 from tmws_shared.health import Check, health_routes
 from tmws_shared.migrations import migrate
 from tmws_shared.problems import (
@@ -107,17 +107,14 @@ def answer_with_problems(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def open_database(
-    settings: Settings, package: str, schema: str, *, max_size: int = 10, options: Mapping[str, str] | None = None
+    settings: Settings, package: str, schema: str, **pool: Unpack[PoolOptions]
 ) -> AsyncGenerator[Database]:
-    """Wait for the database, bring the schema up to date and yield a pool; closed afterwards.
-
-    `options` are settings of the pool's sessions.
-    """
+    """Wait for the database, bring the schema up to date and yield a pool; closed afterwards."""
     url = settings.database_url.get_secret_value()
     while True:
         try:
             await migrate(url, package, schema)
-            database = await Database.connect(url, name=package, max_size=max_size, options=options)
+            database = await Database.connect(url, name=package, **pool)
             break
         except Unavailable:
             await asyncio.sleep(DATABASE_RETRY_S)

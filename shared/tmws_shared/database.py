@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self, TypeAlias
+from functools import partial
+from typing import Any, Self, TypeAlias, TypedDict, Unpack
 
 import asyncpg
 import orjson
@@ -95,6 +96,16 @@ class Connection:
         return int(count) if count.isdigit() else 0
 
 
+class PoolOptions(TypedDict, total=False):
+    """How a pool is opened."""
+
+    max_size: int
+    options: Mapping[str, str]
+    """Settings of its sessions."""
+    raw_types: Sequence[str]
+    """Types of extensions, in public, whose values are given and come as bytes, in the type's wire form."""
+
+
 class Database:
     """A pool of connections to one service's schema."""
 
@@ -102,27 +113,25 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def connect(
-        cls, url: str, *, name: str, max_size: int = 10, options: Mapping[str, str] | None = None
-    ) -> Self:
-        """Open a pool; `name` shows in pg_stat_activity, `options` are settings of its sessions.
+    async def connect(cls, url: str, *, name: str, **pool: Unpack[PoolOptions]) -> Self:
+        """Open a pool; `name` shows in pg_stat_activity.
 
         Raises:
             Unavailable: the server cannot be reached.
         """
         with unavailable_when_lost():
-            pool = await asyncpg.create_pool(
+            opened = await asyncpg.create_pool(
                 url,
                 min_size=1,
-                max_size=max_size,
+                max_size=pool.get("max_size", 10),
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=COMMAND_TIMEOUT_S,
                 max_inactive_connection_lifetime=60,
-                init=_use_json,
+                init=partial(_use_codecs, pool.get("raw_types", ())),
                 reset=_reset,
-                server_settings={"application_name": name, "jit": "off", **(options or {})},
+                server_settings={"application_name": name, "jit": "off", **pool.get("options", {})},
             )
-        return cls(pool)
+        return cls(opened)
 
     async def close(self) -> None:
         """Close the pool, at the latest after two seconds."""
@@ -187,9 +196,11 @@ async def _reset(raw: asyncpg.Connection) -> None:
         await raw.reset()
 
 
-async def _use_json(raw: asyncpg.Connection) -> None:
+async def _use_codecs(raw_types: Sequence[str], raw: asyncpg.Connection) -> None:
     for name in ("json", "jsonb"):
         await raw.set_type_codec(name, schema="pg_catalog", encoder=_dump_json, decoder=orjson.loads, format="text")
+    for name in raw_types:
+        await raw.set_type_codec(name, schema="public", encoder=bytes, decoder=bytes, format="binary")
 
 
 def _dump_json(value: object) -> str:

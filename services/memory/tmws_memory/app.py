@@ -19,7 +19,7 @@ from tmws_memory.directory import Directory
 from tmws_memory.drafts import Drafts
 from tmws_memory.embedding_client import EmbeddingClient
 from tmws_memory.keeping import MemoryKeeping
-from tmws_memory.models import SCHEMA
+from tmws_memory.models import RAW_TYPES, SCHEMA
 from tmws_memory.nearest import VECTOR_OPTIONS
 from tmws_memory.query_vectors import QueryVectors
 from tmws_memory.routes import ROUTERS
@@ -59,7 +59,7 @@ def build(settings: MemorySettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         embedding = EmbeddingClient(ServiceClient(settings.embedding_url, "embedding", InternalTokens(secret)))
         async with (
-            open_database(settings, "tmws_memory", SCHEMA, options=VECTOR_OPTIONS) as database,
+            open_database(settings, "tmws_memory", SCHEMA, options=VECTOR_OPTIONS, raw_types=RAW_TYPES) as database,
             open_accesses(database, settings.redis_url.get_secret_value()) as accesses,
         ):
             directory = Directory(database)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +9,6 @@ from uuid import UUID
 
 from tmws_memory.drafts import Draft
 from tmws_memory.indexing import TERMS_VERSION, Index
-from tmws_memory.models import DIMENSION
 from tmws_shared.database import Connection
 
 _COLUMNS: Final = """id, collection, content, content_hash, model, metadata, importance, persona_id, tags, session_id,
@@ -36,9 +34,8 @@ _INSERT: Final = f"""
         INSERT INTO memory_fresh (number, collection) SELECT number, collection FROM stored
     ), vectors AS (
         INSERT INTO memory_vectors (shelf, collection, number, position, model, embedding)
-        SELECT 0, s.collection, s.number, v.position, s.model,
-               ($7::real[])[(v.n - 1) * {DIMENSION} + 1 : v.n * {DIMENSION}]::halfvec
-        FROM unnest($5::integer[], $6::smallint[]) WITH ORDINALITY v (place, position, n)
+        SELECT 0, s.collection, s.number, v.position, s.model, v.embedding
+        FROM unnest($5::integer[], $6::smallint[], $7::halfvec[]) v (place, position, embedding)
         JOIN stored s ON s.place = v.place
     )
     SELECT id FROM m
@@ -70,12 +67,14 @@ async def insert_all(connection: Connection, namespace: str, newcomers: Sequence
     """Store memories, all with different contents; return the ids of those whose content was not known yet."""
     if not newcomers:
         return set()
-    places, positions, vectors = array("i"), array("h"), array("f")
+    places: list[int] = []
+    positions: list[int] = []
+    vectors: list[bytes] = []
     for place, newcomer in enumerate(newcomers, 1):
         for position, vector in enumerate(newcomer.index.embedded.vectors if newcomer.index.embedded else ()):
             places.append(place)
             positions.append(position)
-            vectors.extend(vector)
+            vectors.append(vector)
     rows = await connection.fetch(
         _INSERT, [_row(place, newcomer) for place, newcomer in enumerate(newcomers, 1)], namespace, TERMS_VERSION,
         [newcomer.index.words for newcomer in newcomers], places, positions, vectors,

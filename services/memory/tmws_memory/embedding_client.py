@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from tmws_contracts.embedding import MODEL_HEADER, PRECISION_HEADER, RAW_VECTORS, ServedModels
 from tmws_memory.errors import EmbeddingDown
@@ -20,6 +21,8 @@ QUERY_TIMEOUT_S = 2.0
 CONTENT_TIMEOUT_S = 20.0
 BATCH = 64
 _FLOAT_BYTES = 4
+# How pgvector begins a halfvec on the wire: its dimension, and a number that it keeps for later.
+_HALFVEC: Final = struct.pack(">HH", DIMENSION, 0)
 
 
 class ModelName(NamedTuple):
@@ -31,11 +34,11 @@ class ModelName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Vectors of one model and precision, each float32 [384], L2-normalised."""
+    """Vectors of one model and precision, L2-normalised, each a halfvec [384] as it goes to the database."""
 
     model: str
     precision: str
-    values: list[array[float]]
+    values: list[bytes]
 
 
 class EmbeddingClient:
@@ -109,9 +112,7 @@ class EmbeddingClient:
 def _vectors(answer: Answer, count: int) -> Vectors:
     if len(answer.content) != count * DIMENSION * _FLOAT_BYTES:
         raise EmbeddingDown(f"The embedding service does not answer with vectors of {DIMENSION} numbers.")
-    numbers = array("f")
-    numbers.frombytes(answer.content)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    values = [numbers[place : place + DIMENSION] for place in range(0, len(numbers), DIMENSION)]
-    return Vectors(answer.headers[MODEL_HEADER], answer.headers[PRECISION_HEADER], values)
+    rows = np.frombuffer(answer.content, "<f4").reshape(count, DIMENSION).astype(">f2")
+    return Vectors(
+        answer.headers[MODEL_HEADER], answer.headers[PRECISION_HEADER], [_HALFVEC + row.tobytes() for row in rows]
+    )

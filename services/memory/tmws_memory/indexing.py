@@ -6,7 +6,6 @@ in blocks and graphs answers nothing until it is swept.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,8 +25,8 @@ _ADD_WORDS: Final = """
 """
 _ADD_VECTORS: Final = """
     INSERT INTO memory_vectors (shelf, collection, number, position, model, embedding)
-    SELECT 0, $2::integer, $1::bigint, n - 1, $3::smallint, ($4::real[])[(n - 1) * $5 + 1 : n * $5]::halfvec
-    FROM generate_series(1, array_length($4::real[], 1) / $5::integer) n
+    SELECT 0, $2::integer, $1::bigint, v.n - 1, $3::smallint, v.embedding
+    FROM unnest($4::halfvec[]) WITH ORDINALITY v (embedding, n)
 """
 # Whatever shelf they lie on: each has an index by number.
 _DROP_VECTORS: Final = "DELETE FROM memory_vectors WHERE number = ANY($1::bigint[])"
@@ -43,20 +42,10 @@ _FORGET: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The vectors of a content's parts, each float32 [384], and the number of the model that made them."""
+    """The vectors of a content's parts, each a halfvec, and the number of the model that made them."""
 
     model: int
-    vectors: Sequence[array[float]]
-
-    @property
-    def flat(self) -> array[float]:
-        """All numbers of all vectors in a row."""
-        return self.vectors[0] if len(self.vectors) == 1 else sum(self.vectors[1:], start=array("f", self.vectors[0]))
-
-    @property
-    def dimension(self) -> int:
-        """How many numbers a vector has."""
-        return len(self.vectors[0])
+    vectors: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,7 @@ async def add_words(connection: Connection, collection: int, number: int, words:
 async def replace_vectors(connection: Connection, collection: int, number: int, embedded: Embedded) -> None:
     """Make a memory findable by these vectors, and by no others."""
     await connection.execute(_DROP_VECTORS, [number])
-    await connection.execute(_ADD_VECTORS, number, collection, embedded.model, embedded.flat, embedded.dimension)
+    await connection.execute(_ADD_VECTORS, number, collection, embedded.model, embedded.vectors)
 
 
 async def forget(connection: Connection, numbers: Sequence[int]) -> None:

@@ -39,6 +39,8 @@ from tmws_contracts.memory import Tier, Visibility
 
 SCHEMA = "memory"
 DIMENSION = 384
+# Vectors go to the database and come back as bytes (pgvector's wire form): no number of theirs is ours to look at.
+RAW_TYPES = ("halfvec",)
 metadata = MetaData(schema=SCHEMA)
 # A memory's number is new whenever its text is indexed anew; postings hold it in 32 bits.
 numbers = Sequence("memory_numbers", metadata=metadata, maxvalue=4_294_967_295)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from time import monotonic
@@ -16,7 +15,8 @@ from tmws_shared.database import Database
 KEPT: Final = 1_000
 # A worker that finds a new model waits for longer than this before it changes the first vector (pending.py).
 REFRESH_S: Final = 5.0
-QueryVector: TypeAlias = tuple[int, "array[float]"]
+# A model by its number, and the vector by it, a halfvec.
+QueryVector: TypeAlias = tuple[int, bytes]
 
 _IN_USE: Final = """
     SELECT e.id, e.name, e.precision FROM memory_models e

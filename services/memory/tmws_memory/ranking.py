@@ -1,17 +1,22 @@
 """In what order candidates answer a query (pure).
 
 BM25 and cosine are fused by a weighted sum, which finds more than reciprocal rank fusion; then comes a share of the
-better neighbour in the same session; then bounded boosts.
+better neighbour in the same session; then bounded boosts: recency halves with each half-life.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
+Signal: TypeAlias = NDArray[np.float64]
 _DAY_S = 86_400.0
 
 
@@ -59,41 +64,39 @@ class Ranked(NamedTuple):
     shares: Shares
 
 
-def fuse(cosine: float | None, bm25: float | None, best_bm25: float, semantic: float) -> tuple[float, float]:
-    """Return the shares of meaning and words in the relevance."""
-    meaning = semantic * max(0.0, cosine or 0.0)
-    words = (1 - semantic) * (bm25 or 0.0) / best_bm25 if best_bm25 > 0 else 0.0
-    return meaning, words
-
-
-def relevance_of(candidates: Iterable[Candidate], weights: Weights) -> dict[UUID, tuple[float, float]]:
+def relevance_of(candidates: Sequence[Candidate], weights: Weights) -> tuple[Signal, Signal]:
     """Return the shares of meaning and words in the relevance of each candidate."""
+    cosines = np.array([candidate.cosine or 0.0 for candidate in candidates])
+    words = np.array([candidate.bm25 or 0.0 for candidate in candidates])
+    best = words.max(initial=0.0) or 1.0
+    return weights.semantic * np.maximum(cosines, 0.0), (1 - weights.semantic) * (words / best)
+
+
+def rank(candidates: Iterable[Candidate], weights: Weights, now: datetime) -> Iterator[Ranked]:
+    """Yield the candidates, best first; ties by id."""
     candidates = list(candidates)
-    best_bm25 = max((candidate.bm25 or 0.0 for candidate in candidates), default=0.0)
-    return {
-        candidate.id: fuse(candidate.cosine, candidate.bm25, best_bm25, weights.semantic) for candidate in candidates
-    }
-
-
-def rank(candidates: Iterable[Candidate], weights: Weights, now: datetime) -> list[Ranked]:
-    """Return the candidates, best first; ties by id."""
-    candidates = list(candidates)
-    relevance = relevance_of(candidates, weights)
-    ranked = [_score(candidate, relevance, weights, now) for candidate in candidates]
-    return sorted(ranked, key=lambda item: (-item.score, item.id))
-
-
-def _score(
-    candidate: Candidate, relevance: Mapping[UUID, tuple[float, float]], weights: Weights, now: datetime
-) -> Ranked:
-    meaning, words = relevance[candidate.id]
-    beside = max((sum(relevance[other]) for other in candidate.neighbours if other in relevance), default=0.0)
-    neighbour = weights.neighbour * beside
+    meaning, words = relevance_of(candidates, weights)
+    neighbour = weights.neighbour * _beside(candidates, meaning + words)
     found = meaning + words + neighbour
-    importance = found * weights.importance * (2 * candidate.importance - 1)
-    recency = found * weights.recency * _freshness(candidate.happened_at, now, weights.half_life_days)
-    shares = Shares(meaning, words, neighbour, importance, recency)
-    return Ranked(sum(shares), candidate.id, candidate.cosine, shares)
+    lift = weights.importance * (2 * np.array([candidate.importance for candidate in candidates]) - 1)
+    ages = np.array([_age_s(candidate.happened_at, now) for candidate in candidates])
+    freshness = weights.recency * np.exp2(ages * (-1 / (_DAY_S * weights.half_life_days)))
+    signals = np.stack([meaning, words, neighbour, found * lift, found * freshness])
+    scores = signals.sum(axis=0).tolist()
+    shares = signals.T.tolist()
+    for place in sorted(range(len(candidates)), key=lambda place: (-scores[place], candidates[place].id)):
+        candidate = candidates[place]
+        yield Ranked(scores[place], candidate.id, candidate.cosine, Shares(*shares[place]))
+
+
+def _beside(candidates: Sequence[Candidate], relevance: Signal) -> Signal:
+    """The relevance of each candidate's better neighbour."""
+    beside = np.zeros(len(candidates))
+    if any(candidate.neighbours for candidate in candidates):
+        own = {candidate.id: value for candidate, value in zip(candidates, relevance.tolist(), strict=True)}
+        for place, candidate in enumerate(candidates):
+            beside[place] = max((own[other] for other in candidate.neighbours if other in own), default=0.0)
+    return beside
 
 
 def values_of(item: Ranked, weights: Weights) -> Shares:
@@ -113,9 +116,6 @@ def _over(share: float, weight: float) -> float:
     return share / weight if weight else 0.0
 
 
-def _freshness(happened_at: datetime | None, now: datetime, half_life_days: float) -> float:
-    """1 for what happens now, half of it after each half-life."""
-    if happened_at is None:
-        return 0.0
-    age_days = max(0.0, (now - happened_at).total_seconds() / _DAY_S)
-    return 0.5 ** (age_days / half_life_days)
+def _age_s(happened_at: datetime | None, now: datetime) -> float:
+    """How long ago it happened; what has not happened yet is of now, what has no time is of long ago."""
+    return math.inf if happened_at is None else max(0.0, (now - happened_at).total_seconds())

@@ -46,8 +46,8 @@ _INSERT = f"""
         INSERT INTO memory_fresh (number, collection) SELECT number, collection FROM m
     ), vectors AS (
         INSERT INTO memory_vectors (shelf, collection, number, position, model, embedding)
-        SELECT 0, m.collection, m.number, n - 1, m.model, ($19::real[])[(n - 1) * $20 + 1 : n * $20]::halfvec
-        FROM m CROSS JOIN generate_series(1, coalesce(array_length($19::real[], 1), 0) / $20::integer) n
+        SELECT 0, m.collection, m.number, v.n - 1, m.model, v.embedding
+        FROM m CROSS JOIN unnest($19::halfvec[]) WITH ORDINALITY v (embedding, n)
     )
     SELECT {VIEW} FROM {FROM.removeprefix("memories ")}
 """  # noqa: S608 -- our own fragments
@@ -180,7 +180,7 @@ class MemoryRepository:
             _INSERT, memory_id, self._reader.namespace, draft.collection, s.content, s.hash,
             embedded and embedded.model, s.metadata, s.importance, s.persona_id, s.tags, s.session_id, s.occurred_at,
             s.tier, s.visibility, s.expires_at, draft.source, TERMS_VERSION, index.words,
-            embedded.flat if embedded else [], embedded.dimension if embedded else 1,
+            embedded.vectors if embedded else [],
         )  # fmt: skip
         return None if row is None else _memory(row)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +14,8 @@ from tmws_contracts.memory import MemorySearch, SearchMode
 from tmws_memory.accesses import AccessLog
 from tmws_memory.errors import EmbeddingDown
 from tmws_memory.lexical import Scope, read_words
-from tmws_memory.nearest import Facts, Wanted, beside, few_passing, find_candidates, passing
-from tmws_memory.query_vectors import QueryVectors
+from tmws_memory.nearest import Wanted, beside, few_passing, find_candidates, passing
+from tmws_memory.query_vectors import QueryVector, QueryVectors
 from tmws_memory.ranking import Candidate, Ranked, Shares, Weights, rank, relevance_of, values_of
 from tmws_memory.repository import MemoryRepository
 from tmws_memory.settings import MemorySettings
@@ -55,8 +55,8 @@ class Searcher:
         weights = self._weights(search, has_vectors=bool(wanted.vectors))
         async with self._database.connection() as connection:
             candidates = await _Pool(connection, wanted, matches, max(POOL_MIN, 3 * search.limit)).fill(weights)
-            ranked = rank(candidates, weights, now())
-            best = [item for item in ranked if _passes(item, search.threshold)][: search.limit]
+            near = (item for item in rank(candidates, weights, now()) if _passes(item, search.threshold))
+            best = list(islice(near, search.limit))
             found = await MemoryRepository(connection, reader).fetch([item.id for item in best]) if best else {}
         self._accesses.note(found)
         explained = weights if search.explain else None
@@ -83,7 +83,7 @@ class Searcher:
         async with self._database.connection() as connection:
             return await read_words(connection, reader, [term_key(term) for term in terms])
 
-    async def _query_vectors(self, caller: Principal, search: MemorySearch) -> Sequence[tuple[int, array[float]]]:
+    async def _query_vectors(self, caller: Principal, search: MemorySearch) -> Sequence[QueryVector]:
         if search.mode is SearchMode.KEYWORD:
             return []
         try:
@@ -144,31 +144,24 @@ class _Pool:
         return best
 
     async def _add_neighbours(self, weights: Weights) -> None:
-        relevance = relevance_of(self._candidates.values(), weights)
-        lenders = [candidate for candidate in self._candidates.values() if candidate.session_id is not None]
-        lenders.sort(key=lambda candidate: -sum(relevance[candidate.id]))
-        numbers = [candidate.number for candidate in lenders[:LENDERS]]
-        if not numbers or not weights.neighbour:
+        if not weights.neighbour or all(one.session_id is None for one in self._candidates.values()):
             return
-        found = await beside(self._connection, self._wanted, numbers)
-        self._add([facts for _, facts in found if facts.number not in self._candidates])
-        for number, facts in found:
-            lender, neighbour = self._candidates[number], self._candidates[facts.number]
+        candidates = list(self._candidates.values())
+        meaning, words = relevance_of(candidates, weights)
+        best: list[int] = np.argsort(-(meaning + words), kind="stable").tolist()
+        lenders = [candidates[place].number for place in best if candidates[place].session_id is not None]
+        found = await beside(self._connection, self._wanted, lenders[:LENDERS])
+        self._add([candidate for _, candidate in found if candidate.number not in self._candidates])
+        for number, candidate in found:
+            lender, neighbour = self._candidates[number], self._candidates[candidate.number]
             lender.neighbours.add(neighbour.id)
             neighbour.neighbours.add(lender.id)
 
-    def _add(self, found: Sequence[Facts]) -> None:
-        scores = self._matches.scores_of([facts.number for facts in found])
-        for facts, bm25 in zip(found, scores, strict=True):
-            self._candidates[facts.number] = Candidate(
-                facts.id,
-                facts.cosine,
-                bm25,
-                facts.importance,
-                facts.happened_at,
-                number=facts.number,
-                session_id=facts.session_id,
-            )
+    def _add(self, found: Sequence[Candidate]) -> None:
+        scores = self._matches.scores_of([candidate.number for candidate in found])
+        for candidate, bm25 in zip(found, scores, strict=True):
+            candidate.bm25 = bm25
+            self._candidates[candidate.number] = candidate
 
 
 def _passes(item: Ranked, threshold: float | None) -> bool:

@@ -17,7 +17,7 @@ from tmws_memory.directory import Directory
 from tmws_memory.embedding_client import EmbeddingClient
 from tmws_memory.folding import Folder
 from tmws_memory.keeping import MemoryKeeping
-from tmws_memory.models import SCHEMA
+from tmws_memory.models import RAW_TYPES, SCHEMA
 from tmws_memory.pending import Backlog
 from tmws_memory.settings import MemorySettings
 from tmws_memory.settling import Settler
@@ -106,7 +106,7 @@ def build(settings: MemorySettings) -> FastAPI:
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
         tokens = InternalTokens(settings.secret_key.get_secret_value())
         embedding = EmbeddingClient(ServiceClient(settings.embedding_url, "embedding", tokens))
-        async with open_database(settings, "tmws_memory", SCHEMA, max_size=5) as database:
+        async with open_database(settings, "tmws_memory", SCHEMA, max_size=5, raw_types=RAW_TYPES) as database:
             app.state.checks["database"] = database.check
             indexer = Indexer(database, settings)
             backlog = Backlog(database, Directory(database), embedding)

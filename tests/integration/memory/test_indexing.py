@@ -13,6 +13,7 @@ from support.memories import contents, search, store
 from support.postgres import DatabaseUrls
 from support.service import ServiceUnderTest, settings_for
 from tmws_memory.folding import Folder
+from tmws_memory.models import RAW_TYPES
 from tmws_memory.nearest import VECTOR_OPTIONS
 from tmws_memory.settings import MemorySettings
 from tmws_memory.settling import Settler
@@ -26,7 +27,9 @@ NOTES = [f"Note {number}: lamp {number * 7} was replaced by crew {number % 5}." 
 
 @pytest.fixture
 async def pool(database: DatabaseUrls, memory: ServiceUnderTest) -> AsyncGenerator[Database]:
-    opened = await Database.connect(database.for_service("memory"), name="test", options=VECTOR_OPTIONS)
+    opened = await Database.connect(
+        database.for_service("memory"), name="test", options=VECTOR_OPTIONS, raw_types=RAW_TYPES
+    )
     yield opened
     await opened.close()
 

@@ -14,6 +14,7 @@ from support.postgres import DatabaseUrls
 from support.service import ServiceUnderTest, running, settings_for
 from tmws_memory.app import build
 from tmws_memory.keeping import MemoryKeeping
+from tmws_memory.models import RAW_TYPES
 from tmws_memory.settings import MemorySettings
 from tmws_memory.worker import Gardener
 from tmws_memory.worker import build as build_worker
@@ -22,7 +23,7 @@ from tmws_shared.database import Database
 
 @pytest.fixture
 async def pool(database: DatabaseUrls, memory: ServiceUnderTest) -> AsyncGenerator[Database]:
-    opened = await Database.connect(database.for_service("memory"), name="test")
+    opened = await Database.connect(database.for_service("memory"), name="test", raw_types=RAW_TYPES)
     yield opened
     await opened.close()
 

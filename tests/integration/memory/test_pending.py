@@ -19,6 +19,7 @@ from tmws_memory.app import build
 from tmws_memory.directory import Directory
 from tmws_memory.embedding_client import EmbeddingClient
 from tmws_memory.errors import EmbeddingDown
+from tmws_memory.models import RAW_TYPES
 from tmws_memory.pending import Backlog
 from tmws_memory.settings import MemorySettings
 from tmws_shared.auth import InternalTokens
@@ -31,7 +32,7 @@ LONG = "The archive keeps every letter it was sent. " * 100
 
 @pytest.fixture
 async def pool(database: DatabaseUrls, memory: ServiceUnderTest) -> AsyncGenerator[Database]:
-    opened = await Database.connect(database.for_service("memory"), name="test")
+    opened = await Database.connect(database.for_service("memory"), name="test", raw_types=RAW_TYPES)
     yield opened
     await opened.close()
 

@@ -101,7 +101,7 @@ def test_no_candidates_rank_to_nothing() -> None:
     )
 )
 def test_signals_always_sum_up_to_the_score(candidates: list[Candidate]) -> None:
-    ranked = rank(candidates, Weights(), NOW)
+    ranked = list(rank(candidates, Weights(), NOW))
 
     assert [sum(item.shares) for item in ranked] == [pytest.approx(item.score) for item in ranked]
 
