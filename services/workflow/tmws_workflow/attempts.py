@@ -50,6 +50,7 @@ class Attempts:
             execution_id=context.origin.execution_id,
             path=step.id,
             arguments=await self._arguments(step, context),
+            options=step.options,
             principal=context.principal(kind.scopes),
             services=self._services,
             now=now(),

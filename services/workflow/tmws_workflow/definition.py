@@ -13,7 +13,7 @@ from tmws_workflow.templates import Template, expressions_in
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step as it will run. `is_lenient`: a skipped need does not skip it."""
+    """A step as it will run. `is_lenient`: a skipped need does not skip it; `options` are fields of its kind alone."""
 
     id: str
     uses: str
@@ -23,6 +23,7 @@ class PlannedStep:
     retry: RetryPolicy | None = None
     timeout_s: float | None = None
     is_lenient: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     expressions: tuple[Expression, ...] = field(init=False)
     reads: frozenset[str] = field(init=False)
 

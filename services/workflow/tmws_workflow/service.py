@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from tmws_contracts.common import FieldProblem, Page
+from tmws_contracts.common import Page
 from tmws_contracts.workflow import (
-    AcceptedExecution,
     Cancellation,
     Execution,
     ExecutionDetail,
@@ -29,22 +28,20 @@ from tmws_shared.database import Connection, Database
 from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.pagination import Cursors
 from tmws_shared.replies import match_version, reply
-from tmws_shared.telemetry import carry_trace
 from tmws_workflow.definition import Plan
 from tmws_workflow.engine import OUTPUT_STEP, Advance
 from tmws_workflow.errors import (
     DefinitionInvalid,
     ExecutionNotFound,
     ExecutionsOpen,
-    ParametersInvalid,
     WorkflowNotFound,
 )
+from tmws_workflow.launching import launch
 from tmws_workflow.plans import Plans
 from tmws_workflow.reports import show_steps
-from tmws_workflow.repository.executions import ExecutionInsert, ExecutionRepository
+from tmws_workflow.repository.executions import ExecutionRepository
 from tmws_workflow.repository.journal import Journal
 from tmws_workflow.repository.workflows import WorkflowFilter, WorkflowRepository, WorkflowState
-from tmws_workflow.schemas import SchemaError, check_value
 from tmws_workflow.validation import InvalidDefinition, plan_workflow
 
 
@@ -158,9 +155,7 @@ class WorkflowService:
             state = await workflows.lock_to_execute(workflow_id)
             if state is None:
                 raise WorkflowNotFound
-            plan = await self._plans.get(connection, workflow_id, state.config_version)
-            _check_parameters(plan, wanted.parameters)
-            accepted = await _insert(connection, caller, state, plan, wanted)
+            accepted = await launch(connection, self._plans, caller, state, wanted.parameters, wanted.priority)
             return reply(accepted, 202, location=f"/api/v1/executions/{accepted.execution_id}")
 
         try:
@@ -311,46 +306,6 @@ async def _execution(connection: Connection, caller: Principal, execution_id: UU
     if execution is None:
         raise ExecutionNotFound
     return execution
-
-
-def _check_parameters(plan: Plan, parameters: dict[str, Any]) -> None:
-    if plan.inputs is None:
-        return
-    try:
-        problems = check_value(plan.inputs, parameters, "/parameters")
-    except SchemaError:
-        detail = "cannot be checked: the schema of the inputs follows references without end"
-        problems = [FieldProblem(pointer="/parameters", detail=detail)]
-    if problems:
-        raise ParametersInvalid(problems)
-
-
-async def _insert(
-    connection: Connection, caller: Principal, state: WorkflowState, plan: Plan, wanted: ExecutionRequest
-) -> AcceptedExecution:
-    execution = ExecutionInsert(
-        id=new_id(),
-        workflow_id=state.id,
-        workflow_version=state.config_version,
-        priority=wanted.priority or state.priority,
-        parameters=wanted.parameters,
-        principal={
-            "subject": caller.subject,
-            "scopes": sorted(caller.scopes),
-            "persona": caller.persona,
-            "key_id": caller.key_id,
-        },
-        traceparent=carry_trace().get("traceparent"),
-    )
-    created_at = await ExecutionRepository(connection, caller.namespace).insert(execution, plan.steps)
-    return AcceptedExecution(
-        execution_id=execution.id,
-        workflow_id=state.id,
-        workflow_version=state.config_version,
-        status=ExecutionStatus.PENDING,
-        priority=execution.priority,
-        created_at=created_at,
-    )
 
 
 def _never_run(workflow: Workflow) -> WorkflowReport:

@@ -18,7 +18,7 @@ from tmws_workflow.expressions import Expression, ExpressionError, compile_expre
 from tmws_workflow.references import expressions_by_pointer, reference_problems
 from tmws_workflow.retries import RetryPolicy
 from tmws_workflow.schemas import check_schema
-from tmws_workflow.steps import KINDS
+from tmws_workflow.steps import KINDS, StepKind
 from tmws_workflow.steps.base import NO_RETRY
 from tmws_workflow.templates import OPEN, Template, Text, escape, parse_template
 
@@ -172,8 +172,9 @@ class _Reader:
         above: Mapping[str, frozenset[str]],
     ) -> PlannedStep:
         pointer = f"{self._pointer}/steps/{place}"
-        self._refuse_unknown(step, _STEP_FIELDS, pointer)
         uses = self._read_uses(step.get("uses"), f"{pointer}/uses")
+        kind = KINDS.get(uses or "")
+        self._refuse_unknown(step, _STEP_FIELDS.union(kind.options if kind else ()), pointer)
         condition = self._read_condition(step.get("if"), f"{pointer}/if")
         arguments = self._read_arguments(uses, step.get("with", {}), f"{pointer}/with")
         upstream = above.get(name, frozenset(needs))
@@ -187,7 +188,24 @@ class _Reader:
             retry=self._read_retry(step.get("retry"), uses, f"{pointer}/retry"),
             timeout_s=self._read_duration(step, "timeout", pointer, MAX_TIMEOUT_S),
             is_lenient=self._kind is WorkflowType.SEQUENTIAL or _looks_at_status(condition),
+            options=self._read_options(kind, step, pointer),
         )
+
+    def _read_options(self, kind: StepKind | None, step: dict[str, Any], pointer: str) -> dict[str, Any]:
+        if kind is None:
+            return {}
+        known = kind.options
+        given = {name: step[name] for name in known if name in step}
+        before = len(self.problems)
+        for name, option in known.items():
+            if name in given and not _fits(given[name], option.types):
+                self.report(f"{pointer}/{name}", f"must be {_named(option.types)}")
+            elif name not in given and option.is_required:
+                self.report(f"{pointer}/{name}", "is required")
+        if len(self.problems) == before:
+            for name, detail in kind.check_options(given):
+                self.report(f"{pointer}/{name}", detail)
+        return given
 
     def _read_uses(self, uses: Any, pointer: str) -> str | None:
         if isinstance(uses, str) and uses in KINDS:
@@ -224,8 +242,7 @@ class _Reader:
                 if argument.is_required:
                     self.report(f"{pointer}/{name}", "is required")
             elif not _fits(arguments[name], argument.types):
-                names = " or ".join(_TYPE_NAMES[item] for item in argument.types)
-                self.report(f"{pointer}/{name}", f"must be {names}, or an expression")
+                self.report(f"{pointer}/{name}", f"must be {_named(argument.types)}, or an expression")
         for name, detail in kind.check({key: _literal(value) for key, value in arguments.items()}):
             self.report(f"{pointer}/{name}" if name else pointer, detail)
         return arguments
@@ -311,6 +328,10 @@ def _looks_at_status(condition: Expression | None) -> bool:
     return condition is not None and any(
         item.root == "steps" and item.field == "status" for item in condition.references
     )
+
+
+def _named(types: tuple[type, ...]) -> str:
+    return " or ".join(_TYPE_NAMES[item] for item in types)
 
 
 def _fits(value: Template, types: tuple[type, ...]) -> bool:

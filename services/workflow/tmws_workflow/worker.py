@@ -43,7 +43,7 @@ def build(settings: WorkflowSettings, pace: Pace | None = None) -> FastAPI:
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
         async with (
             open_database(settings, "tmws_workflow", SCHEMA) as database,
-            _open_services(settings) as services,
+            _open_services(settings, database) as services,
             _open_sandbox() as sandbox,
         ):
             app.state.checks["database"] = database.check
@@ -69,13 +69,13 @@ def build(settings: WorkflowSettings, pace: Pace | None = None) -> FastAPI:
 
 
 @asynccontextmanager
-async def _open_services(settings: WorkflowSettings) -> AsyncGenerator[Services]:
+async def _open_services(settings: WorkflowSettings, database: Database) -> AsyncGenerator[Services]:
     tokens = InternalTokens(settings.secret_key.get_secret_value())
     task = ServiceClient(settings.task_url, "task", tokens)
     memory = ServiceClient(settings.memory_url, "memory", tokens)
     has_redis = bool(settings.redis_url.get_secret_value())
     try:
-        yield Services(task, memory, LOOK_AGAIN_S if has_redis else LOOK_AGAIN_WITHOUT_REDIS_S)
+        yield Services(database, task, memory, LOOK_AGAIN_S if has_redis else LOOK_AGAIN_WITHOUT_REDIS_S)
     finally:
         await asyncio.gather(task.close(), memory.close())
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
 
 from tmws_shared.auth import Principal
+from tmws_shared.database import Database
 from tmws_shared.http import Answer, ServiceClient
 from tmws_workflow.engine import Outcome
 from tmws_workflow.retries import RetryPolicy
@@ -50,8 +52,9 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The other services, and how long to wait before looking again for what was not announced."""
+    """Our database, the other services, and how long to wait before looking again for what was not announced."""
 
+    database: Database
     task: ServiceClient
     memory: ServiceClient
     look_again_s: float
@@ -64,6 +67,7 @@ class StepCall:
     execution_id: UUID
     path: str
     arguments: dict[str, Any]
+    options: Mapping[str, Any]
     principal: Principal
     services: Services
     now: datetime
@@ -117,6 +121,11 @@ class StepKind(Protocol):
         ...
 
     @property
+    def options(self) -> Mapping[str, Argument]:
+        """Fields of a step, beside `with`, that only this kind has; always literal."""
+        ...
+
+    @property
     def scopes(self) -> frozenset[str]:
         """The rights its calls need."""
         ...
@@ -128,6 +137,10 @@ class StepKind(Protocol):
 
     def check(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Return (member, what is wrong) for literal arguments that no type can rule out."""
+        ...
+
+    def check_options(self, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (field, what is wrong) for options whose types are right."""
         ...
 
     async def start(self, call: StepCall) -> Outcome:
@@ -160,11 +173,17 @@ class Simple:
     """A kind whose steps end with their attempt; to be built upon."""
 
     retry = NO_RETRY
+    options: Mapping[str, Argument] = MappingProxyType({})
     scopes: frozenset[str] = frozenset()
 
     def check(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Find nothing wrong that the types allow."""
         del arguments
+        return []
+
+    def check_options(self, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Find nothing wrong that the types allow."""
+        del options
         return []
 
     async def look(self, wait: Wait) -> Outcome | None:
