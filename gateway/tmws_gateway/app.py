@@ -16,6 +16,8 @@ from tmws_gateway.audit import AuditLog
 from tmws_gateway.cors import Cors
 from tmws_gateway.edge import Edge
 from tmws_gateway.failures import SignInFailures
+from tmws_gateway.feed.feed import Feed
+from tmws_gateway.feed.stream import EventStream
 from tmws_gateway.guard import Guard
 from tmws_gateway.health import VERSION, SystemHealth
 from tmws_gateway.identity import Authenticator
@@ -33,7 +35,7 @@ from tmws_gateway.traffic import Traffic
 from tmws_gateway.upstreams import OWN, ROUTES, RouteTable
 from tmws_shared.app import NO_SECOND_SPAN, answer_with_problems, open_database, serve
 from tmws_shared.auth import InternalTokens
-from tmws_shared.background import every, keep_running
+from tmws_shared.background import every, running
 from tmws_shared.database import Database
 from tmws_shared.health import health_routes
 from tmws_shared.http import ServiceClient
@@ -91,7 +93,8 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     clients = {name: ServiceClient(url, name, tokens) for name, url in settings.upstreams.items()}
     proxies = {name: Proxy(name, url, tokens) for name, url in settings.upstreams.items()}
     health = SystemHealth(settings.upstreams, database, redis)
-    for closable in (redis, health, *clients.values(), *proxies.values()):
+    events = EventStream(settings.redis_url.get_secret_value())
+    for closable in (redis, health, events, *clients.values(), *proxies.values()):
         stack.push_async_callback(closable.close)
     authenticator = Authenticator(database, secret, issuer, SignInFailures(redis))
     pipeline = Pipeline(
@@ -114,6 +117,7 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
         traffic=traffic,
         clients=clients,
         edge=Edge(pipeline, audit_log, traffic, over_tls=over_tls),
+        feed=Feed(events),
     )
 
 
@@ -122,14 +126,13 @@ async def _background(parts: Parts) -> AsyncGenerator[None]:
     loops = {
         "write audit records": parts.audit_log.run,
         "note key uses": lambda: every(USES_EVERY_S, parts.authenticator.write_uses),
+        "read events": parts.feed.run,
+        "keep event feeds alive": parts.feed.tick,
     }
-    tasks = [asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()]
     try:
-        yield
+        async with running(loops):
+            yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(parts.audit_log.close(), parts.authenticator.write_uses())
 
 

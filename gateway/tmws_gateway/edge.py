@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 
 from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers
@@ -19,6 +21,7 @@ from tmws_shared.context import problem_response
 from tmws_shared.framing import HeaderList
 from tmws_shared.http import REQUEST_ID_HEADER, deadline, request_id
 from tmws_shared.problems import InternalError, ProblemError
+from tmws_shared.stopping import expire, is_event_stream, send_end, stopping
 from tmws_shared.telemetry import carry_trace, note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
@@ -61,12 +64,19 @@ class Edge:
 
     async def _attempt(self, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
-            await self._serve(exchange, scope, receive, answer)
+            async with asyncio.timeout(None) as answer.ending:
+                try:
+                    await self._serve(exchange, scope, receive, answer)
+                finally:
+                    stopping.discard(answer.break_off)
         except ClientGone:
             exchange.status = CLIENT_GONE
         except ProblemError as problem:
             await answer.fail(problem, scope, receive)
         except Exception:  # noqa: BLE001 -- the app's handler of the last resort
+            if answer.is_broken_off:
+                await send_end(answer)
+                return
             _log.exception("unhandled error in %s", exchange.action)
             await answer.fail(InternalError(), scope, receive)
 
@@ -113,6 +123,17 @@ class _Answer:
         self._send = send
         self._exchange = exchange
         self._fixed = fixed
+        self.ending: asyncio.Timeout | None = None
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it was a stream that was ended because the process stops."""
+        return self.ending is not None and self.ending.expired()
+
+    def break_off(self) -> None:
+        """End a stream: the process is about to stop."""
+        if self.ending is not None:
+            expire(self.ending)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -127,6 +148,9 @@ class _Answer:
         learnt = [(name.lower().encode(), value.encode("latin-1")) for name, value in exchange.headers.items()]
         headers += [header for header in (*learnt, *self._fixed) if header[0] not in present]
         message["headers"] = headers
+        if is_event_stream(headers):
+            exchange.began_at = perf_counter()
+            stopping.add(self.break_off)
         exchange.location = next((value.decode("latin-1") for name, value in headers if name == b"location"), None)
 
     async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:

@@ -7,6 +7,7 @@ from time import monotonic, perf_counter
 
 from starlette.types import Scope
 
+from tmws_gateway.identity import Credentials
 from tmws_gateway.upstreams import Route
 from tmws_shared.auth import Principal
 from tmws_shared.http import DEFAULT_TIMEOUT_S
@@ -25,11 +26,14 @@ class Exchange:
     trace_id: str | None
     route: Route | None = None
     principal: Principal | None = None
+    credentials: Credentials | None = None
     changed_fields: list[str] = field(default_factory=list[str])
     headers: dict[str, str] = field(default_factory=dict[str, str])
     status: int = 0
     location: str | None = None
     started: float = field(default_factory=perf_counter)
+    # Of a stream: how long it lasts says nothing about how fast we are.
+    began_at: float | None = None
     deadline: float = field(default_factory=lambda: monotonic() + DEFAULT_TIMEOUT_S)
 
     @property
@@ -46,8 +50,8 @@ class Exchange:
 
     @property
     def duration_s(self) -> float:
-        """Seconds since the request came in."""
-        return perf_counter() - self.started
+        """Seconds since the request came in, for a stream until it began."""
+        return (self.began_at or perf_counter()) - self.started
 
     @property
     def remaining_s(self) -> float:

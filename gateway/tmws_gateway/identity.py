@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tmws_contracts.gateway import ApiKey
@@ -18,7 +18,7 @@ from tmws_shared.auth import Principal
 from tmws_shared.clock import now
 from tmws_shared.database import Database
 from tmws_shared.expiring import Expiring
-from tmws_shared.problems import Unauthenticated, Unavailable
+from tmws_shared.problems import TooManyRequests, Unauthenticated, Unavailable
 
 CACHE_S = 60
 CACHE_SIZE = 4096
@@ -103,6 +103,37 @@ class Authenticator:
         principal = _principal(stored.key, claims.scopes & frozenset(stored.key.scopes))
         expires_at = min(claims.expires_at + LEEWAY_S, _expiry(stored.key) or float("inf"))
         return Identity(principal, expires_at, is_api_key=False)
+
+
+@dataclass(slots=True)
+class Credentials:
+    """What a caller has shown, verified again every minute for as long as its answer goes on."""
+
+    authenticator: Authenticator
+    authorization: str | None
+    address: str
+    expires_at: float | None
+    checked_at: float = field(default_factory=time.time)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until they expire."""
+        return float("inf") if self.expires_at is None else self.expires_at - time.time()
+
+    async def hold(self) -> bool:
+        """Whether they are still valid, as far as is known: while the database is away they are."""
+        current = time.time()
+        if self.left_s <= 0:
+            return False
+        if current - self.checked_at >= CACHE_S:
+            self.checked_at = current
+            try:
+                await self.authenticator.identify(self.authorization, self.address)
+            except (Unauthenticated, TooManyRequests):
+                return False
+            except Unavailable:
+                return True
+        return True
 
 
 def is_usable(key: ApiKey) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tmws_gateway.audit import AuditLog
 from tmws_gateway.edge import Edge
+from tmws_gateway.feed.feed import Feed
 from tmws_gateway.health import SystemHealth
 from tmws_gateway.identity import Authenticator
 from tmws_gateway.openapi import OpenApi
@@ -28,3 +29,4 @@ class Parts:
     traffic: Traffic
     clients: Mapping[str, ServiceClient]
     edge: Edge
+    feed: Feed

@@ -12,7 +12,7 @@ from tmws_gateway.body import pass_body, read_body
 from tmws_gateway.cors import Cors
 from tmws_gateway.exchange import Exchange
 from tmws_gateway.guard import Guard, check_query
-from tmws_gateway.identity import LOCAL, Authenticator
+from tmws_gateway.identity import LOCAL, Authenticator, Credentials
 from tmws_gateway.limits import RateLimiter
 from tmws_gateway.upstreams import PUBLIC, SIGNED_IN, Match, Route, RouteTable
 from tmws_shared.auth import Principal
@@ -70,8 +70,10 @@ class Pipeline:
         scope["state"]["principal"] = exchange.principal or NOBODY
 
     async def _sign_in(self, authenticator: Authenticator, exchange: Exchange, scope: Scope) -> None:
-        identity = await authenticator.identify(_header(scope, b"authorization"), exchange.address)
+        shown = _header(scope, b"authorization")
+        identity = await authenticator.identify(shown, exchange.address)
         exchange.principal = identity.principal
+        exchange.credentials = Credentials(authenticator, shown, exchange.address, identity.expires_at)
         scope["state"]["shows_api_key"] = identity.is_api_key
 
     async def _count(self, exchange: Exchange) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from asyncio import TimerHandle, Transport
 
 import httptools
@@ -13,6 +14,8 @@ from tmws_shared.problems import MEDIA_TYPE, MalformedRequest, ProblemError
 from tmws_shared.protocol import OneWriteProtocol
 
 HEAD_TIMEOUT_S = 10.0
+# Linux drops a connection on which nothing could be delivered for so long, also one that is being closed.
+UNREAD_TIMEOUT_MS = 60_000
 # Above the guard's own limit, whose refusal names the trace; this one only bounds memory.
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -25,9 +28,12 @@ class EdgeProtocol(OneWriteProtocol):
     _in_head = True
 
     def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] -- as uvicorn's own
-        """Give the first head its time."""
+        """Give the first head its time, and the caller's system its own to take what is sent."""
         super().connection_made(transport)
         self._start_timer()
+        connected = transport.get_extra_info("socket")
+        if connected is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""

@@ -16,6 +16,7 @@ from tmws_shared.framing import HeaderList, Request
 from tmws_shared.http import DEADLINE_HEADER, REQUEST_ID_HEADER
 from tmws_shared.problems import Unavailable
 from tmws_shared.reply import Reply, UpstreamError
+from tmws_shared.stopping import EVENT_STREAM
 from tmws_shared.telemetry import calling, carry_trace
 from tmws_shared.upstream import Upstream
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 # Longest silence within an answer; services that stream send something more often.
 IDLE_TIMEOUT_S = 60.0
 MAX_CONNECTIONS = 200
+MAX_STREAMS = 2_000
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
     b"upgrade".split()
@@ -47,10 +49,12 @@ class Proxy:
         self.service = service
         self._tokens = tokens
         self._upstream = Upstream(url, max_connections=MAX_CONNECTIONS)
+        # Streams last: they must not take the connections that other requests share.
+        self._streams = Upstream(url, max_connections=MAX_STREAMS)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._upstream.close()
+        await asyncio.gather(self._upstream.close(), self._streams.close())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with the service's answer.
@@ -87,8 +91,9 @@ class Proxy:
         return request
 
     async def _ask(self, request: Request, exchange: Exchange) -> Reply:
+        upstream = self._streams if _asks_for_stream(request.headers) else self._upstream
         try:
-            return await self._upstream.ask(request, exchange.remaining_s)
+            return await upstream.ask(request, exchange.remaining_s)
         except TimeoutError as error:
             raise UpstreamTimeout(f"The {self.service} service did not answer in time.") from error
         except UpstreamError as error:
@@ -99,6 +104,10 @@ class Proxy:
         if reply.status == 401:
             _log.error("the %s service refuses our internal token", self.service)
             raise Unavailable(f"The {self.service} service is not available.")
+
+
+def _asks_for_stream(headers: HeaderList) -> bool:
+    return any(name == b"accept" and EVENT_STREAM in value for name, value in headers)
 
 
 def forwarded(headers: HeaderList) -> HeaderList:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import Field
 
 from tmws_contracts.common import Limit, Page, Slug, UtcTime
 from tmws_contracts.gateway import (
@@ -20,6 +21,9 @@ from tmws_contracts.gateway import (
 )
 from tmws_gateway.errors import NeedsApiKey
 from tmws_gateway.exchange import exchange_of
+from tmws_gateway.feed.answer import FeedAnswer
+from tmws_gateway.feed.entries import view_of
+from tmws_gateway.feed.wishes import place_of, wanted_types
 from tmws_gateway.health import ask_stats
 from tmws_gateway.parts import Parts
 from tmws_gateway.repository import AuditFilter
@@ -30,6 +34,7 @@ from tmws_shared.replies import reply, send, send_model
 system_router = APIRouter(tags=["system"])
 router = APIRouter(prefix=PREFIX)
 
+_EVENTS = {"type": "string", "examples": ["id: 1764000000000-0\nevent: task.completed\ndata: {…}\n\n"]}
 Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")]
 Word = Annotated[str | None, Query(min_length=1, max_length=255)]
 
@@ -69,6 +74,33 @@ async def get_stats(caller: Caller, parts: OurParts) -> Response:
     """Return what the gateway and each service count."""
     services = await ask_stats(parts.clients, caller)
     return send_model(SystemStats(gateway=parts.traffic.stats(), services=services))
+
+
+@router.get(
+    "/events",
+    tags=["system"],
+    response_class=Response,
+    responses={200: {"description": "Server-sent events", "content": {"text/event-stream": {"schema": _EVENTS}}}},
+)
+async def follow_events(
+    request: Request,
+    caller: Caller,
+    parts: OurParts,
+    types: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Query(max_length=64, description="`task.completed`, `task.*`; also separated by commas; all without"),
+    ] = [],  # noqa: B006 -- FastAPI copies it
+    last_event_id: Annotated[
+        str | None, Header(max_length=64, description="the `id` of the last event that was seen: go on from there")
+    ] = None,
+) -> Response:
+    """Follow what happens: `id`, `event` (its type) and `data` (an Event), for as long as the connection lasts.
+
+    An event may come twice, with the same `data.id`. `event: gap` says that some before it are not kept any more.
+    """
+    view = view_of(caller, wanted_types(caller, types))
+    listener = await parts.feed.admit(view, place_of(last_event_id))
+    return FeedAnswer(parts.feed, listener, exchange_of(request.scope).credentials)
 
 
 @router.post("/auth/token", tags=["keys"], response_model=AccessToken)

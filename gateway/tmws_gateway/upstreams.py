@@ -61,9 +61,9 @@ def _rows(service: str, prefix: str, *rows: str, repeatable: str = "") -> list[R
     return routes
 
 
-def _own(row: str, *, is_limited: bool = True) -> Route:
+def _own(row: str, *, is_limited: bool = True, repeatable: str = "") -> Route:
     method, path, scope = row.split()
-    return Route(method, path, OWN, scope, is_limited=is_limited)
+    return Route(method, path, OWN, scope, frozenset(repeatable.split()), is_limited=is_limited)
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -74,10 +74,25 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST   -                    task:write",
         "GET    /{id}                task:read",
         "PUT    /{id}                task:write",
+        "PATCH  /{id}                task:write",
         "DELETE /{id}                task:write",
+        "POST   /claim               task:write",
+        "POST   /{id}/heartbeat      task:write",
+        "POST   /{id}/release        task:write",
+        "POST   /{id}/progress       task:write",
+        "POST   /{id}/input          task:write",
+        "POST   /{id}/answer         task:write",
         "POST   /{id}/complete       task:write",
+        "POST   /{id}/fail           task:write",
+        "POST   /{id}/cancel         task:write",
+        "POST   /{id}/reopen         task:write",
+        "GET    /{id}/events         task:read",
+        "GET    /{id}/comments       task:read",
+        "POST   /{id}/comments       task:write",
+        "GET    /{id}/graph          task:read",
         repeatable="status label",
     ),
+    Route("POST", f"{PREFIX}/tasks/batch", "task", "task:write", body_limit_bytes=BATCH_LIMIT_BYTES),
     *_rows(
         "workflow",
         f"{PREFIX}/workflows",
@@ -91,13 +106,44 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST   /{id}/cancel         workflow:run",
         "GET    /{id}/status         workflow:read",
         "GET    /{id}/executions     workflow:read",
+        "GET    /{id}/versions       workflow:read",
+        "GET    /{id}/versions/{version} workflow:read",
+        "GET    /{id}/schedules      workflow:read",
+        "POST   /{id}/schedules      workflow:run",
+        "GET    /{id}/schedules/{schedule_id} workflow:read",
+        "PATCH  /{id}/schedules/{schedule_id} workflow:run",
+        "DELETE /{id}/schedules/{schedule_id} workflow:run",
         repeatable="status",
     ),
     *_rows(
         "workflow",
         f"{PREFIX}/executions",
+        "GET    -                    workflow:read",
         "GET    /{id}                workflow:read",
         "GET    /{id}/events         workflow:read",
+        "GET    /{id}/diagnosis      workflow:read",
+        "POST   /{id}/signals        workflow:run",
+        "POST   /{id}/cancel         workflow:run",
+        "POST   /{id}/pause          workflow:run",
+        "POST   /{id}/resume         workflow:run",
+        "POST   /{id}/retry          workflow:run",
+        repeatable="status",
+    ),
+    Route(
+        "POST",
+        f"{PREFIX}/workflows/{{id}}/execute/batch",
+        "workflow",
+        "workflow:run",
+        body_limit_bytes=BATCH_LIMIT_BYTES,
+    ),
+    *_rows(
+        "workflow",
+        f"{PREFIX}/approvals",
+        "GET    -                    workflow:read",
+        "GET    /{id}                workflow:read",
+        "POST   /{id}/approve        workflow:approve",
+        "POST   /{id}/reject         workflow:approve",
+        repeatable="status",
     ),
     *_rows(
         "memory",
@@ -147,6 +193,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _own("GET /docs public"),
     _own("GET /docs/{file} public"),
     _own(f"GET {PREFIX}/stats signed-in"),
+    _own(f"GET {PREFIX}/events signed-in", repeatable="types"),
     _own(f"GET {PREFIX}/audit audit:read"),
     _own(f"POST {PREFIX}/auth/token signed-in"),
     _own(f"GET {PREFIX}/keys keys:admin"),

@@ -1,4 +1,4 @@
-"""Events that services tell each other; named in the past tense."""
+"""Events that services tell each other and the feed tells callers; named in the past tense."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from uuid import UUID
 from tmws_contracts.common import UtcTime, Wire
 
 TASK_FINISHED = frozenset({"task.completed", "task.failed", "task.cancelled", "task.deleted"})
+# The first part of a type, and the scope that lets a caller see events of it.
+AREAS = {
+    "task": "task:read",
+    "workflow": "workflow:read",
+    "execution": "workflow:read",
+    "approval": "workflow:read",
+    "schedule": "workflow:read",
+    "memory": "memory:read",
+    "persona": "persona:read",
+}
 
 
 class Event(Wire):
-    """Something that happened, kept until every reader has seen it."""
+    """Something that happened. It may come twice, with the same id.
+
+    `data.audience`, where there is one, lists who may see it: `persona:…`, `subject:…`; without, its whole namespace.
+    """
 
     id: UUID
     type: str

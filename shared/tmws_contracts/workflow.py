@@ -34,6 +34,7 @@ class ExecutionStatus(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    PAUSED = "paused"
     CANCELLING = "cancelling"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -42,7 +43,7 @@ class ExecutionStatus(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where a step of an execution stands; the last five are final."""
+    """Where a step of an execution stands; the last six are final."""
 
     PENDING = "pending"
     READY = "ready"
@@ -53,6 +54,7 @@ class StepStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    OUTCOME_UNKNOWN = "outcome_unknown"
 
 
 class NewWorkflow(Wire):
@@ -126,6 +128,7 @@ class StepError(Wire):
     message: str
     status: int | None = Field(default=None, description="the HTTP status another service answered with")
     problem: dict[str, Any] | None = Field(default=None, description="the problem document of that answer")
+    item: int | None = Field(default=None, description="the first item of a map that did not succeed")
 
 
 class ExecutionError(StepError):
@@ -137,10 +140,15 @@ class ExecutionError(StepError):
 class Waiting(Wire):
     """What a step waits for."""
 
-    what: Literal["steps", "worker", "retry", "time", "task"]
+    what: Literal[
+        "steps", "worker", "retry", "time", "task", "approval", "signal", "execution", "items", "turn", "resume"
+    ]
     steps: list[str] | None = Field(default=None, description="needs that have not ended")
     until: UtcTime | None = None
     task_id: UUID | None = None
+    approval_id: UUID | None = None
+    signal: str | None = Field(default=None, description="the name of the signal")
+    execution_id: UUID | None = Field(default=None, description="the child")
 
 
 class Step(Wire):
@@ -177,6 +185,10 @@ class Execution(Wire):
     started_at: UtcTime | None
     finished_at: UtcTime | None
     cancel_requested_at: UtcTime | None
+    paused_at: UtcTime | None
+    retries: Annotated[int, Field(ge=0, description="how often it was tried again")]
+    outcome: ExecutionStatus | None = Field(description="how it will end, once it cannot end well any more")
+    parent_execution_id: UUID | None = Field(description="the execution whose step waits for this one")
 
 
 class ExecutionDetail(Execution):

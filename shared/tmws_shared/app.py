@@ -40,6 +40,7 @@ from tmws_shared.problems import (
 from tmws_shared.protocol import OneWriteProtocol
 from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError, Settings
+from tmws_shared.stopping import stopping
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -136,6 +137,7 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
     telemetry.set_up(name, settings.log_level)
     if settings.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    _allow_many_files()
     # uvicorn raises the signal again once it has drained; a stop that was asked for is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
@@ -150,11 +152,21 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
         sys.exit(refuse(error))
 
 
+def _allow_many_files() -> None:
+    """Take as many open files as we may: every connection is one, and the usual limit is 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop on a signal; before the start is through there is nothing to drain, only a database to wait for."""
         if not self.started:
             os._exit(0)
+        stopping.end_all()
         super().handle_exit(sig, frame)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
@@ -26,18 +26,22 @@ def create_worker(name: str, settings: Settings, open_loops: OpenLoops) -> FastA
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_loops(app) as loops:
-            tasks = [
-                asyncio.create_task(keep_running(loop_name, loop), name=loop_name) for loop_name, loop in loops.items()
-            ]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        async with open_loops(app) as loops, running(loops):
+            yield
 
     return create_app(name, settings, lifespan=lifespan)
+
+
+@asynccontextmanager
+async def running(loops: Mapping[str, Loop]) -> AsyncGenerator[None]:
+    """Run loops by name for as long as the block."""
+    tasks = [asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def keep_running(name: str, loop: Loop) -> None:

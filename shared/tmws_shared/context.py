@@ -24,6 +24,7 @@ from tmws_shared.http import (
     request_id,
 )
 from tmws_shared.problems import MEDIA_TYPE, InternalError, ProblemError, Unavailable
+from tmws_shared.stopping import expire, is_event_stream, send_end, stopping
 from tmws_shared.telemetry import note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
@@ -51,17 +52,23 @@ class RequestContext:
             try:
                 await self._serve(scope, receive, answer)
             finally:
-                _observe(span, scope, answer.status, perf_counter() - started)
+                _observe(span, scope, answer.status, (answer.began_at or perf_counter()) - started)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
             principal = self._verify(bearer(Headers(scope=scope).get("authorization", "")))
             scope.setdefault("state", {})["principal"] = principal
             async with asyncio.timeout_at(_loop_time(cast("float", deadline.get()))) as answer.deadline:
-                await self._app(scope, receive, answer)
+                try:
+                    await self._app(scope, receive, answer)
+                finally:
+                    stopping.discard(answer.break_off)
         except ProblemError as problem:
             await answer.fail(problem, scope, receive)
         except TimeoutError:
+            if answer.is_broken_off:
+                await send_end(answer)
+                return
             await answer.fail(Unavailable("The request took longer than its deadline."), scope, receive)
         except Exception:  # noqa: BLE001 -- the app's handler of the last resort
             _log.exception("unhandled error in %s %s", scope["method"], scope["path"])
@@ -86,13 +93,28 @@ class _Answer:
         self._send = send
         self.status = 0
         self.deadline: asyncio.Timeout | None = None
+        # Of a stream: how long it lasts says nothing about how fast we are.
+        self.began_at: float | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self.deadline is not None and not self.deadline.expired():
                 self.deadline.reschedule(None)
+            if is_event_stream(message.get("headers", [])):
+                self.began_at = perf_counter()
+                stopping.add(self.break_off)
         await self._send(message)
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether it was a stream that was ended because the process stops."""
+        return self.began_at is not None and self.deadline is not None and self.deadline.expired()
+
+    def break_off(self) -> None:
+        """End a stream: the process is about to stop."""
+        if self.deadline is not None:
+            expire(self.deadline)
 
     async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:
         if self.status:

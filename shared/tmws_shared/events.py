@@ -1,38 +1,44 @@
 """Events between services: outbox table → Redis stream → inbox table.
 
 The outbox row is written in the transaction of the change; a relay copies it to the stream and
-then forgets it. A reader notes each event id in its inbox in the transaction of the effect, so a
-repeated event changes nothing. Redis may lose the stream: readers reconcile by asking.
+then forgets it. A reader (event_reader.py) notes each event id in its inbox in the transaction of the
+effect, so a repeated event changes nothing. Redis may lose the stream: readers reconcile by asking.
 """
 
-# redis-py types its commands loosely; this is its border file.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from time import time
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from tmws_contracts.events import Event
+from tmws_shared.background import Loop, every
 from tmws_shared.cancellation import is_cancelled
 from tmws_shared.clock import new_id
-from tmws_shared.database import Connection, Database
+from tmws_shared.database import Connection, Database, Row
 from tmws_shared.problems import Unavailable
-from tmws_shared.redis import open_redis
+from tmws_shared.redis import open_redis, run_script
+from tmws_shared.telemetry import Counter, Gauge
 
 _log = logging.getLogger(__name__)
 
 STREAM = "tmws:events"
 STREAM_MAX_LENGTH = 100_000
 RELAY_BATCH = 200
+ADD_BATCH = 500
+# The type of a row whose data is a list of events, each with `id type namespace subject data`.
+BUNDLE = "bundle"
 POLL_S = 1.0
 RETRY_S = 1.0
-BLOCK_MS = 2_000
-INBOX_KEPT_DAYS = 7
+BETWEEN_BATCHES_S = 0.05
+DROP_EVERY_S = 10.0
+_RELAYED = Counter("tmws_events_relayed_total", "Events copied from the outbox to the stream")
+_LAG = Gauge("tmws_events_relay_lag_seconds", "Age of the oldest event in the outbox when it was last looked at")
 
 OUTBOX_DDL = """
 CREATE TABLE outbox (
@@ -54,15 +60,20 @@ CREATE INDEX inbox_seen_at ON inbox (seen_at);
 """
 
 _APPEND = "INSERT INTO outbox (id, type, namespace, subject, data) VALUES ($1, $2, $3, $4, $5)"
-# Rows are locked, not claimed: a relay that dies gives them back with its transaction.
-_NEXT = """SELECT position, id, type, namespace, subject, data, occurred_at FROM outbox
-           ORDER BY position LIMIT $1 FOR UPDATE SKIP LOCKED"""
+# One relay at a time, or the order would be lost. Rows are locked as well: what another relay sent between this
+# statement's snapshot and its turn is skipped. A relay that dies gives everything back with its transaction.
+_NEXT = """
+    WITH turn AS MATERIALIZED (
+        SELECT pg_try_advisory_xact_lock(hashtextextended('outbox of ' || current_schema(), 0)) AS is_ours)
+    SELECT o.position, o.id, o.type, o.namespace, o.subject, o.data::text AS data, o.occurred_at
+    FROM outbox o, turn WHERE turn.is_ours ORDER BY o.position LIMIT $1 FOR UPDATE OF o SKIP LOCKED
+"""
+_DROP = "DELETE FROM outbox WHERE occurred_at < now() - interval '1 minute'"
 _SENT = "DELETE FROM outbox WHERE position = ANY($1::bigint[])"
-# The stream holds a few days at most; an event that is not in it cannot come again.
-_FORGET = "DELETE FROM inbox WHERE seen_at < now() - make_interval(days => $1)"
-_SEEN = "INSERT INTO inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
-
-Handle = Callable[[Connection, Event], Awaitable[None]]
+# All of a batch in one command: as commands of their own they cost six times as much.
+_ADD = """
+for number = 2, #ARGV do redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[number]) end
+"""
 
 
 async def append_event(connection: Connection, kind: str, namespace: str, subject: str, data: dict[str, Any]) -> None:
@@ -70,13 +81,8 @@ async def append_event(connection: Connection, kind: str, namespace: str, subjec
     await connection.execute(_APPEND, new_id(), kind, namespace, subject, data)
 
 
-async def forget_old_events(database: Database) -> int:
-    """Delete what the inbox has known for a week and return how many rows that were."""
-    return await database.execute(_FORGET, INBOX_KEPT_DAYS)
-
-
 class Relay:
-    """Copies a service's outbox to the stream, in order."""
+    """Copies a service's outbox to the stream, in the order of its rows."""
 
     def __init__(self, database: Database, url: str) -> None:
         self._database = database
@@ -97,6 +103,8 @@ class Relay:
                 await asyncio.sleep(RETRY_S)
                 continue
             if moved < RELAY_BATCH:
+                # Under load a batch is worth more than its last few milliseconds.
+                await asyncio.sleep(BETWEEN_BATCHES_S)
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -110,13 +118,14 @@ class Relay:
     async def _move_batch(self) -> int:
         async with self._database.transaction() as connection:
             rows = await connection.fetch(_NEXT, RELAY_BATCH)
+            _LAG.set(time() - rows[0]["occurred_at"].timestamp() if rows else 0)
             if not rows:
                 return 0
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for row in rows:
-                    pipe.xadd(STREAM, {"event": _encode(row)}, maxlen=STREAM_MAX_LENGTH, approximate=True)
-                await pipe.execute()
+            events = [event for row in rows for event in _encode(row)]
+            for start in range(0, len(events), ADD_BATCH):
+                await run_script(self._redis, _ADD, STREAM, STREAM_MAX_LENGTH, *events[start : start + ADD_BATCH])
             await connection.execute(_SENT, [row["position"] for row in rows])
+        _RELAYED.inc(len(events))
         return len(rows)
 
     async def close(self) -> None:
@@ -124,60 +133,24 @@ class Relay:
         await self._redis.aclose()
 
 
-def _encode(row: Any) -> bytes:
-    event = Event(
-        id=row["id"],
-        type=row["type"],
-        namespace=row["namespace"],
-        subject=row["subject"],
-        data=row["data"],
-        occurred_at=row["occurred_at"],
-    )
-    return event.model_dump_json().encode()
+@asynccontextmanager
+async def relaying(database: Database, url: str) -> AsyncGenerator[tuple[dict[str, Loop], Callable[[], None]]]:
+    """Yield the loops that empty an outbox, and what wakes them; without Redis nobody hears, and events are dropped."""
+    if not url:
+        yield {"drop events": lambda: every(DROP_EVERY_S, lambda: database.execute(_DROP))}, lambda: None
+        return
+    relay = Relay(database, url)
+    try:
+        yield {"relay events": relay.run}, relay.wake
+    finally:
+        await relay.close()
 
 
-class Reader:
-    """Reads the stream as one of a group and gives each event to `handle` once."""
-
-    def __init__(self, database: Database, url: str, group: str, types: frozenset[str], handle: Handle) -> None:
-        self._database = database
-        self._redis = open_redis(url, connect_timeout_s=1, timeout_s=BLOCK_MS / 1000 + 2)
-        self._group = group
-        self._name = str(new_id())
-        self._types = types
-        self._handle = handle
-
-    async def run(self) -> None:
-        """Read until cancelled; a lost server is a pause."""
-        while not is_cancelled():
-            try:
-                await self._read_batch()
-            except ResponseError:
-                await self._create_group()
-            except (RedisError, OSError, Unavailable):
-                _log.warning("events wait: the database or Redis is out of reach")
-                await asyncio.sleep(RETRY_S)
-
-    async def _create_group(self) -> None:
-        try:
-            await self._redis.xgroup_create(STREAM, self._group, id="0", mkstream=True)
-        except (RedisError, OSError):
-            await asyncio.sleep(RETRY_S)
-
-    async def _read_batch(self) -> None:
-        streams = await self._redis.xreadgroup(self._group, self._name, {STREAM: ">"}, count=100, block=BLOCK_MS)
-        for _, entries in streams or []:
-            for entry, fields in entries:
-                await self._take(Event.model_validate(orjson.loads(fields[b"event"])))
-                await self._redis.xack(STREAM, self._group, entry)
-
-    async def _take(self, event: Event) -> None:
-        if event.type not in self._types:
-            return
-        async with self._database.transaction() as connection:
-            if await connection.execute(_SEEN, event.id):
-                await self._handle(connection, event)
-
-    async def close(self) -> None:
-        """Close the connection to Redis."""
-        await self._redis.aclose()
+def _encode(row: Row) -> list[bytes]:
+    """The row's events, each as a `tmws_contracts.events.Event`."""
+    moment = {"occurred_at": row["occurred_at"]}
+    if row["type"] == BUNDLE:
+        return [orjson.dumps({**event, **moment}, option=orjson.OPT_UTC_Z) for event in orjson.loads(row["data"])]
+    fields: dict[str, Any] = {name: row[name] for name in ("type", "namespace", "subject")} | moment
+    fields |= {"id": str(row["id"]), "data": orjson.Fragment(row["data"])}
+    return [orjson.dumps(fields, option=orjson.OPT_UTC_Z)]

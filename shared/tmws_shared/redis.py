@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -39,6 +39,11 @@ def open_redis(
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+
+
+async def run_script(client: Redis, script: str, key: str, *arguments: bytes | str | int) -> Any:
+    """Run a Lua script on one key and return its answer."""
+    return await client.execute_command("EVAL", script, 1, key, *arguments)
 
 
 class OptionalRedis:

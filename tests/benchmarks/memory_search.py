@@ -1,10 +1,14 @@
 """How fast memories are found, stored and imported through the gateway, and how many of the nearest are found.
 
     python tests/benchmarks/memory_search.py DATA [--memories 100000] [--small 5000] [--cache DIR]
+        [--peers DIR --install]
 
 DATA holds `cranfield` and `stsb` (see retrieval.py): their sentences, and mixtures of them with vectors mixed alike,
 become two namespaces of a fresh stack that is started for it with auth, limit and audit on. Queries are Cranfield's own
 and never repeat, so no cache helps. Vectors of the sentences are kept in the cache folder.
+
+With `--peers`, mcp-memory-service and chroma are measured on 3,000 such texts in the same run. Their vectors are given;
+so ours are those of searches asked for the second time.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from tmws_embedding.model import Embedder
 from tmws_local.paths import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))
+import memory_peers
 from stack import start, stop
 
 Vectors = NDArray[np.float32]
@@ -45,7 +50,8 @@ MODEL = "all-MiniLM-L6-v2"
 PRECISION = "int8"
 ROUNDS = 200
 TMWS = str(Path(sys.executable).parent / "tmws")
-INDEX_TIMEOUT_S = 3600
+INDEX_TIMEOUT_S = 7200
+PEERS_SIZE = 3_000
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,11 @@ class Namespace:
 Row = tuple[str, str, str]
 
 
+def show(what: str, value: str, bar: str) -> None:
+    """Print a row."""
+    print(f"{what:52}{value:>20}   {bar}", flush=True)
+
+
 def quantiles(milliseconds: Sequence[float]) -> str:
     """Return p50 and p99."""
     ordered = sorted(milliseconds)
@@ -253,6 +264,23 @@ def measure(corpus: Corpus, port: int, environ: dict[str, str], small: int, larg
     yield from measure_storing(space, corpus)
 
 
+def measure_peers(corpus: Corpus, port: int, environ: dict[str, str], peers: Path) -> Iterator[Row]:
+    """Store and search the same texts with ours and with each peer, vectors known to all."""
+    texts, vectors = corpus.grow(PEERS_SIZE, seed=4)
+    space, queries = Namespace(port, environ, "peers"), corpus.queries[:600]
+    space.load(texts, vectors)
+    space.wait_until_indexed(PEERS_SIZE)
+    space.time_searches(queries)
+    alone = space.time_searches(queries[:200])
+    rate = space.searches_per_second(queries[200:], 8)
+    yield f"{PEERS_SIZE:,} memories, vectors known: tmws", f"{statistics.median(alone):.1f} ms, {rate:.0f} /s", ""
+    known = {**dict(zip(texts, vectors, strict=True)), **dict(zip(queries, corpus.query_vectors, strict=False))}
+    for name in memory_peers.PACKAGES:
+        found = memory_peers.measure(peers, name, texts, queries, known)
+        yield f"  {name}: search, one caller, eight", f"{found.p50_ms:.1f} ms, {found.search_8:.0f} /s", ""
+        yield f"  {name}: store, one caller", f"{found.store_1:.0f} /s", ""
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -260,7 +288,11 @@ def main() -> None:
     parser.add_argument("--memories", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=5_000)
     parser.add_argument("--cache", type=Path, default=Path(".tmws/benchmarks"))
+    parser.add_argument("--peers", type=Path, help="folder of the peers' environments")
+    parser.add_argument("--install", action="store_true", help="install the peers that are absent")
     given = parser.parse_args()
+    if given.peers and given.install:
+        memory_peers.install(given.peers)
     corpus = read_corpus(given.data, given.cache)
     data = Path(tempfile.mkdtemp(prefix="tmws-bench-"))
     environ = {
@@ -272,8 +304,11 @@ def main() -> None:
     }
     try:
         process, _ = start([TMWS, "up"], data, int(environ["TMWS_API_PORT"]), environ)
-        for what, value, bar in measure(corpus, int(environ["TMWS_API_PORT"]), environ, given.small, given.memories):
-            print(f"{what:52}{value:>20}   {bar}", flush=True)
+        port = int(environ["TMWS_API_PORT"])
+        for row in measure(corpus, port, environ, given.small, given.memories):
+            show(*row)
+        for row in measure_peers(corpus, port, environ, given.peers.absolute()) if given.peers else ():
+            show(*row)
         size_mb = sum(file.stat().st_size for file in (data / "data/postgres").rglob("*") if file.is_file()) / 1e6
         print(f"{'database on disk':52}{size_mb:>17,.0f} MB")
         stop(process)

@@ -1,194 +1,208 @@
-"""How fast the workflow engine is, on a PostgreSQL of its own with fsync and synchronous_commit on.
+"""How fast workflows run, submitted through the gateway, beside DBOS, procrastinate and arq on the same servers.
 
-    python tests/benchmarks/workflow_engine.py [--executions 1000] [--workers 1] [--in-flight 128] [--no-redis]
+    python tests/benchmarks/workflow_engine.py [--peers DIR --install] [--rounds 5] [--executions 1000]
+        [--finished 1000000]
 
-Prints the time of one workflow of 5 no-op steps alone, and the steps/s of many at once: engine only (all submitted
-before the worker starts) and with submission through the service's own code on 24 connections.
+A stack with its own PostgreSQL (fsync and synchronous_commit on) and Redis runs workflows of five no-op steps: many at
+once, submission timed, and one at a time. `--finished` adds so many finished executions to the tables and measures
+again. Prints medians of the rounds, and the ratio to each peer.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import asyncpg
-import orjson
+import httpx2
+import workflow_peers
+from stack import start, stop
+
+from tmws_local.paths import free_port
+from tmws_local.roles import role_url
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.postgres import DatabaseUrls, PostgresForTests
+from support.postgres import PostgresForTests
 from support.redis import RedisForTests
-from tmws_contracts.scopes import SCOPES
-from tmws_contracts.workflow import ExecutionRequest, NewWorkflow
-from tmws_shared.auth import Principal
-from tmws_shared.database import Database
-from tmws_shared.idempotency import Attempt
-from tmws_shared.jobs import ringing
-from tmws_shared.migrations import migrate
-from tmws_shared.pagination import Cursors
-from tmws_workflow.plans import Plans
-from tmws_workflow.service import WorkflowService
-from tmws_workflow.settings import BELL
 
-STEPS = 5
+TMWS = str(Path(sys.executable).parent / "tmws")
 SECRET = "the secret of a benchmark, long enough to be one"
-CALLER = Principal("benchmark", "default", SCOPES)
-FREE = Attempt("benchmark", None, b"")
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+STEPS = 5
+ALONE = 20
+BATCH = 250
+CONNECTIONS = 4
+POLL_S = 0.005
+TIMEOUT_S = 300.0
+DEFINITION = {
+    "name": "no-op",
+    "workflow_type": "sequential",
+    "config": {"steps": [{"id": f"s{number}", "uses": "transform", "with": {"n": number}} for number in range(STEPS)]},
+}
+# Executions that ended long ago: as their rows are left by running them.
+_OLD = """
+    WITH old AS (
+        INSERT INTO executions (id, namespace, workflow_id, workflow_version, status, priority, parameters, principal,
+                                open_steps, last_seq, created_at, started_at, finished_at)
+        SELECT gen_random_uuid(), 'default', $1, 1, 'completed', 'medium', '{}', '{"subject": "x", "scopes": []}',
+               0, 12, now() - interval '9 d', now() - interval '9 d', now() - interval '9 d'
+        FROM generate_series(1, $2) RETURNING id
+    )
+    INSERT INTO step_executions (execution_id, path, place, kind, status, unmet, attempt, fence, finished_at, output)
+    SELECT id, 's' || n, n, 'transform', 'completed', 0, 1, 1, now() - interval '9 d', '{"n": 1}'
+    FROM old CROSS JOIN generate_series(0, $3 - 1) n
+"""
 
 
-@contextmanager
-def worker(url: str, redis_url: str, directory: Path, in_flight: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker process, frozen until it gets SIGCONT."""
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("TMWS_")},
-        "TMWS_DATABASE_URL": url,
-        "TMWS_SECRET_KEY": SECRET,
-        "TMWS_LISTEN": f"unix://{tempfile.mktemp(dir=directory)}",  # noqa: S306 -- a folder of our own
-        "TMWS_WORKFLOW_IN_FLIGHT": str(in_flight),
-        **({"TMWS_REDIS_URL": redis_url} if redis_url else {}),
-    }
-    command = [sys.executable, "-m", "tmws_workflow.worker"]
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        process.wait(20)
+_OPEN = "SELECT count(*) FROM executions WHERE status IN ('pending', 'running', 'cancelling')"
+_WRONG = "SELECT count(*) FROM step_executions WHERE status <> 'completed' OR attempt <> 1"
 
 
-class Bench:
-    """The service in this process, and a connection to look at what the workers did."""
+class Ours:
+    """The stack, through its gateway, and a look at its tables."""
 
-    def __init__(self, database: Database, watch: asyncpg.Connection, ring: Callable[[], None]) -> None:
-        self.service = WorkflowService(database, Cursors(SECRET), Plans(), ring)
-        self._watch = watch
+    def __init__(self, port: int, url: str, runner: asyncio.Runner) -> None:
+        self._client = httpx2.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60)
+        self._runner = runner
+        self._tables = runner.run(asyncpg.connect(url))
+        self._workflow = self._post("/workflows", DEFINITION)["id"]
 
-    async def create(self) -> str:
-        """Create the workflow of no-op steps and return its id."""
-        steps = [{"id": f"s{number}", "uses": "transform", "with": {"n": number}} for number in range(STEPS)]
-        body = NewWorkflow.model_validate({"name": "no-op", "workflow_type": "sequential", "config": {"steps": steps}})
-        return orjson.loads((await self.service.create(CALLER, body, FREE)).body)["id"]
+    def many(self, count: int) -> float:
+        """Run so many executions and return the seconds from the first request to the last end."""
+        batches = [{"items": [{}] * min(BATCH, count - done)} for done in range(0, count, BATCH)]
+        began = time.perf_counter()
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(lambda body: self._post(f"/workflows/{self._workflow}/execute/batch", body), batches))
+        self._wait_until_ended()
+        return time.perf_counter() - began
 
-    async def submit(self, workflow_id: str, count: int, connections: int) -> None:
-        """Submit executions."""
-        left = iter(range(count))
+    def alone(self) -> list[float]:
+        """Run one execution at a time and return the milliseconds of each."""
+        times: list[float] = []
+        for _ in range(ALONE):
+            time.sleep(0.2)
+            began = time.perf_counter()
+            self._post(f"/workflows/{self._workflow}/execute", {})
+            self._wait_until_ended()
+            times.append((time.perf_counter() - began) * 1000)
+        return times
 
-        async def some() -> None:
-            for _ in left:
-                await self.service.execute(CALLER, workflow_id, ExecutionRequest(), FREE)  # pyright: ignore[reportArgumentType]
+    def add_finished(self, count: int) -> None:
+        """Put finished executions into the tables."""
+        for done in range(0, count, 10_000):
+            self._runner.run(self._tables.execute(_OLD, self._workflow, min(10_000, count - done), STEPS))
+        self._runner.run(self._tables.execute("ANALYZE executions, step_executions"))
 
-        await asyncio.gather(*(some() for _ in range(connections)))
+    def check(self) -> None:
+        """Refuse figures of an engine that ran a step twice or lost one."""
+        assert self._runner.run(self._tables.fetchval(_WRONG)) == 0
 
-    async def wait_for(self, finished: int) -> None:
-        """Wait until so many executions have ended."""
-        while await self._watch.fetchval("SELECT count(*) FROM executions WHERE status = 'completed'") < finished:
-            await asyncio.sleep(0.005)
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self._client.post(path, json=body)
+        if answer.is_error:
+            raise SystemExit(f"POST {path} answered {answer.status_code}: {answer.text[:500]}")
+        return answer.json()
 
-    async def clear(self) -> None:
-        """Forget all executions."""
-        await self._watch.execute("TRUNCATE executions, step_executions, events")
-
-    async def facts(self) -> str:
-        """Return what must be true whatever the speed."""
-        row = await self._watch.fetchrow(
-            """SELECT (SELECT count(*) FROM step_executions WHERE status = 'completed' AND attempt = 1) AS once,
-                      (SELECT count(*) FROM step_executions) AS steps,
-                      (SELECT count(*) FROM executions e
-                       WHERE last_seq <> (SELECT count(*) FROM events WHERE execution_id = e.id)) AS gaps"""
-        )
-        return f"{row['once']} of {row['steps']} steps ran once, {row['gaps']} journals with gaps"
-
-
-def show(name: str, value: str) -> None:
-    print(f"{name:<58}{value:>22}", flush=True)
-
-
-async def measure(urls: DatabaseUrls, redis_url: str, directory: Path, options: argparse.Namespace) -> None:
-    url = urls.for_service("workflow")
-    await migrate(url, "tmws_workflow", "workflow")
-    database = await Database.connect(url, name="benchmark", max_size=24)
-    watch = await asyncpg.connect(url)
-    async with ringing(redis_url, BELL) as ringer:
-        bench = Bench(database, watch, ringer.ask)
-        workflow_id = await bench.create()
-        with ExitStack() as stack:
-            workers = [
-                stack.enter_context(worker(url, redis_url, directory, options.in_flight))
-                for _ in range(options.workers)
-            ]
-            await bench.submit(workflow_id, 20, 1)
-            await bench.wait_for(20)
-            await alone(bench, workflow_id)
-            await together(bench, workflow_id, workers, options.executions)
-    await watch.close()
-    await database.close()
+    def _wait_until_ended(self) -> None:
+        until = time.perf_counter() + TIMEOUT_S
+        while self._runner.run(self._tables.fetchval(_OPEN)):
+            if time.perf_counter() > until:
+                raise SystemExit("executions do not end")
+            time.sleep(POLL_S)
 
 
-async def alone(bench: Bench, workflow_id: str) -> None:
-    times = []
-    await bench.clear()
-    for number in range(1, 21):
-        await asyncio.sleep(0.3)
-        started = time.perf_counter()
-        await bench.submit(workflow_id, 1, 1)
-        await bench.wait_for(number)
-        times.append((time.perf_counter() - started) * 1000)
-    show("one workflow of 5 steps alone, median", f"{statistics.median(times):.0f} ms")
+class Table:
+    """Collects the rounds of each engine, and prints medians."""
+
+    def __init__(self, executions: int) -> None:
+        self._executions = executions
+        self._many: dict[str, list[float]] = {}
+        self._alone: dict[str, list[float]] = {}
+
+    def add(self, name: str, seconds: float, alone_ms: list[float]) -> None:
+        """Note a round."""
+        self._many.setdefault(name, []).append(self._executions * STEPS / seconds)
+        self._alone.setdefault(name, []).append(statistics.median(alone_ms))
+
+    def print(self) -> None:
+        """Print each engine's medians, and how many times its speed is ours."""
+        ours = statistics.median(self._many["tmws"])
+        print(f"{'':34}{'steps/s':>10}{'one alone':>12}{'ours is':>10}")
+        for name, rates in self._many.items():
+            rate = statistics.median(rates)
+            alone = statistics.median(self._alone[name])
+            print(f"{name:34}{rate:>10,.0f}{alone:>9,.0f} ms{ours / rate:>9.1f} x", flush=True)
 
 
-async def together(bench: Bench, workflow_id: str, workers: list[subprocess.Popen[bytes]], count: int) -> None:
-    for process in workers:
-        process.send_signal(signal.SIGSTOP)
-    await bench.clear()
-    started = time.perf_counter()
-    await bench.submit(workflow_id, count, 24)
-    show(f"submitting {count} executions, 24 connections", f"{count / (time.perf_counter() - started):.0f} /s")
-    for process in workers:
-        process.send_signal(signal.SIGCONT)
-    started = time.perf_counter()
-    await bench.wait_for(count)
-    show("engine only", f"{count * STEPS / (time.perf_counter() - started):.0f} steps/s")
-    show("", await bench.facts())
-    await bench.clear()
-    started = time.perf_counter()
-    await bench.submit(workflow_id, count, 24)
-    await bench.wait_for(count)
-    show("submission timed", f"{count * STEPS / (time.perf_counter() - started):.0f} steps/s")
+def measure(ours: Ours, postgres: PostgresForTests, redis_url: str, options: argparse.Namespace) -> None:
+    """Run the rounds, each engine once in every round."""
+    table = Table(options.executions)
+    ours.many(100)
+    for _ in range(options.rounds):
+        table.add("tmws", ours.many(options.executions), ours.alone())
+        for name in workflow_peers.NAMES if options.peers else ():
+            url = postgres.create_empty_database().admin if name in workflow_peers.ON_POSTGRES else redis_url
+            found = workflow_peers.measure(options.peers.absolute(), name, url, options.executions, STEPS, ALONE)
+            table.add(name, found["seconds"], found["alone_ms"])
+    ours.check()
+    if options.finished:
+        ours.add_finished(options.finished)
+        for _ in range(options.rounds):
+            table.add(f"tmws, {options.finished:,} finished", ours.many(options.executions), ours.alone())
+    table.print()
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", type=int, default=1000)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--in-flight", type=int, default=128)
-    parser.add_argument("--no-redis", action="store_true")
+    parser.add_argument("--finished", type=int, default=0)
+    parser.add_argument("--peers", type=Path, help="folder of the peers' environment")
+    parser.add_argument("--install", action="store_true", help="install the peers when they are absent")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tmws-") as name:
+    if options.peers and options.install:
+        workflow_peers.install(options.peers)
+    with tempfile.TemporaryDirectory(prefix="tmws-") as name, asyncio.Runner() as runner:
         directory = Path(name)
         directory.chmod(0o755)
-        postgres = PostgresForTests(directory, DURABLE)
+        postgres, redis = PostgresForTests(directory, DURABLE), RedisForTests(directory)
         postgres.start()
-        redis = None if options.no_redis else RedisForTests(directory)
-        if redis is not None:
-            redis.start()
+        redis.start()
         try:
-            asyncio.run(measure(postgres.create_database(), redis.url if redis else "", directory, options))
+            run_stack(directory, postgres, redis.url, runner, options)
         finally:
-            if redis is not None:
-                redis.stop()
+            redis.stop()
             postgres.stop()
+
+
+def run_stack(
+    directory: Path, postgres: PostgresForTests, redis_url: str, runner: asyncio.Runner, options: argparse.Namespace
+) -> None:
+    """Start a stack on these servers, measure, and stop it."""
+    database, port = postgres.create_database(), free_port()
+    environ = {
+        "TMWS_DATA_DIR": str(directory / "data"),
+        "TMWS_DATABASE_URL": database.admin,
+        "TMWS_REDIS_URL": redis_url,
+        "TMWS_SECRET_KEY": SECRET,
+        "TMWS_WORKFLOW_IN_FLIGHT": str(options.in_flight),
+        "TMWS_RATE_LIMIT_REQUESTS": "1000000",
+    }
+    process, _ = start([TMWS, "up"], directory, port, environ)
+    try:
+        measure(Ours(port, role_url(database.admin, SECRET, "workflow"), runner), postgres, redis_url, options)
+    finally:
+        stop(process)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,20 @@ def test_only_the_doors_are_on_the_outer_network() -> None:
     assert compose_file()["networks"]["inner"] == {"internal": True}
 
 
+def test_only_the_workflow_worker_has_a_way_out() -> None:
+    """`http` steps need one; everything else is called by what is inside, or from outside."""
+    services = compose_file()["services"]
+    assert {name for name, service in services.items() if "out" in service["networks"]} == {"workflow-worker"}
+    policies = of_kind(K8S / "components/network-policies", "NetworkPolicy").values()
+    outgoing = [
+        policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+        for policy in policies
+        for rule in policy["spec"].get("egress", [])
+        if any("ipBlock" in target for target in rule.get("to", []))
+    ]
+    assert outgoing == ["workflow-worker"]
+
+
 @pytest.mark.parametrize("name", sorted(compose_file()["services"]))
 def test_every_container_is_confined(name: str) -> None:
     service = compose_file()["services"][name]

@@ -46,6 +46,12 @@ class RedisForTests:
             self._process.terminate()
             self._process.wait(STOP_TIMEOUT_S)
 
+    def kill(self) -> None:
+        """Kill it with SIGKILL; `start` brings it back with what its log had."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_TIMEOUT_S)
+
     def pause(self) -> None:
         """Freeze it: connections open, nothing is answered."""
         self._signal(signal.SIGSTOP)

@@ -33,7 +33,7 @@ from tmws_workflow.runner import Pace
 from tmws_workflow.settings import WorkflowSettings
 from tmws_workflow.worker import build as build_worker
 
-BRISK = Pace(lease_s=2.0, heartbeat_s=0.4, sweep_s=0.2, watch_s=0.05)
+BRISK = Pace(lease_s=2.0, heartbeat_s=0.4, sweep_s=0.2, watch_s=0.05, tick_s=0.05)
 ENDED = frozenset({"completed", "failed", "cancelled", "timed_out"})
 TIMEOUT_S = 20.0
 POLL_S = 0.02
@@ -48,12 +48,12 @@ class Engine:
         self.api = api
         self.database = database
         self.task_url = f"unix://{folder / 'task.sock'}"
-        self._folder = folder
+        self.folder = folder
         self._redis_url = redis_url
 
     def settings(self, **others: Any) -> WorkflowSettings:
         """Return the settings of a worker."""
-        urls = {"task_url": self.task_url, "memory_url": f"unix://{self._folder / 'absent.sock'}"}
+        urls = {"task_url": self.task_url, "memory_url": f"unix://{self.folder / 'absent.sock'}"}
         return settings_for(WorkflowSettings, "workflow", self.database, self._redis_url, **(urls | others))
 
     @asynccontextmanager
@@ -64,20 +64,22 @@ class Engine:
             yield
 
     @contextmanager
-    def worker_process(self, name: str, **settings: str) -> Generator[subprocess.Popen[bytes]]:
+    def worker_process(
+        self, name: str, program: str = "support.workflow_engine", **settings: str
+    ) -> Generator[subprocess.Popen[bytes]]:
         """Run a worker in a process of its own, which a test may kill."""
         given = {
             "TMWS_DATABASE_URL": self.database.for_service("workflow"),
             "TMWS_SECRET_KEY": SECRET,
             "TMWS_REDIS_URL": self._redis_url,
             "TMWS_TASK_URL": self.task_url,
-            "TMWS_LISTEN": f"unix://{self._folder / name}.sock",
+            "TMWS_LISTEN": f"unix://{self.folder / name}.sock",
             "PYTHONPATH": str(Path(__file__).parents[1]),
         }
         environment = {**os.environ, **given, **settings}
-        with (self._folder / f"{name}.log").open("wb") as log:
+        with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "support.workflow_engine"], env=environment, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", program], env=environment, stderr=log, stdin=subprocess.DEVNULL
             )
         try:
             yield process
@@ -113,6 +115,10 @@ class Engine:
     async def ended(self, execution_id: str) -> Json:
         """Return the execution once it has ended."""
         return await self.wait(execution_id, lambda execution: execution["status"] in ENDED)
+
+    async def has_ended(self, execution_id: str) -> bool:
+        """Whether the execution has ended."""
+        return (await self.execution(execution_id))["status"] in ENDED
 
     async def reached(self, execution_id: str, step: str, status: str) -> Json:
         """Return the execution once a step has this status."""
@@ -177,7 +183,8 @@ def statuses(execution: Json) -> Json:
 @asynccontextmanager
 async def running_engine(database: DatabaseUrls, folder: Path, redis_url: str = "") -> AsyncGenerator[Engine]:
     """Run the workflow service's API in this process."""
-    settings = settings_for(WorkflowSettings, "workflow", database, redis_url)
+    task_url = f"unix://{folder / 'task.sock'}"
+    settings = settings_for(WorkflowSettings, "workflow", database, redis_url, task_url=task_url)
     async with running(build_workflow(settings), "workflow") as api:
         yield Engine(database, folder, redis_url, api)
 

@@ -50,7 +50,11 @@ _SETTLED: Final = """(SELECT v.number, -({distance}) AS cosine FROM memory_vecto
 _EACH: Final = """(SELECT number, cosine FROM (
         SELECT v.number, -({distance}) AS cosine FROM {vectors} v {passing} WHERE v.model = {model} AND {chosen}) e
     ORDER BY cosine DESC, number LIMIT $5)"""
-_PASSING: Final = "SELECT m.number FROM memories m WHERE {searched} AND {live} {filters} LIMIT ${limit}"
+# One row: a thousand of them would cost more to read than to find.
+_PASSING: Final = """
+    SELECT CASE WHEN count(*) < ${limit} THEN coalesce(array_agg(number), '{{}}') END
+    FROM (SELECT m.number FROM memories m WHERE {searched} AND {live} {filters} LIMIT ${limit}) p
+"""
 _AMONG: Final = "SELECT m.number FROM memories m WHERE m.number = ANY($3::bigint[]) AND {searched} AND {live} {filters}"
 # $5 how many of the nearest, $6 the best matches by words.
 _CANDIDATES: Final = """WITH {query}, near AS MATERIALIZED (
@@ -99,10 +103,9 @@ async def few_passing(connection: Connection, wanted: Wanted) -> list[int] | Non
     add_filters(where, wanted.filters)
     most = max(EXACT_MEMORIES, int(EXACT_SHARE * wanted.scope.folded))
     where.values.append(most + 1)
-    rows = await connection.fetch(
+    return await connection.fetchval(
         _PASSING.format(searched=_SEARCHED, live=LIVE, filters=where.sql(), limit=len(where.values)), *where.values
     )
-    return None if len(rows) > most else [row["number"] for row in rows]
 
 
 async def find_candidates(

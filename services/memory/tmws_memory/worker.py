@@ -25,6 +25,7 @@ from tmws_shared.app import open_database, serve
 from tmws_shared.auth import InternalTokens
 from tmws_shared.background import Loop, create_worker, every
 from tmws_shared.database import Database
+from tmws_shared.events import relaying
 from tmws_shared.http import ServiceClient
 from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell
@@ -35,7 +36,6 @@ EMBED_EVERY_S = 3.0
 COMPARE_EVERY_S = 5.0
 CLEAN_EVERY_S = 600.0
 COUNT_EVERY_S = 10.0
-BELL_POLL_S = 1.0
 
 
 class Indexer:
@@ -106,14 +106,18 @@ def build(settings: MemorySettings) -> FastAPI:
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
         tokens = InternalTokens(settings.secret_key.get_secret_value())
         embedding = EmbeddingClient(ServiceClient(settings.embedding_url, "embedding", tokens))
-        async with open_database(settings, "tmws_memory", SCHEMA, max_size=5, raw_types=RAW_TYPES) as database:
+        redis_url = settings.redis_url.get_secret_value()
+        async with (
+            open_database(settings, "tmws_memory", SCHEMA, max_size=5, raw_types=RAW_TYPES) as database,
+            relaying(database, redis_url) as (relay, _),
+        ):
             app.state.checks["database"] = database.check
             indexer = Indexer(database, settings)
             backlog = Backlog(database, Directory(database), embedding)
             gardener = Gardener(MemoryKeeping(database), settings)
             comparer = Comparer(database)
-            bell = Doorbell(settings.redis_url.get_secret_value(), BELL, poll_s=BELL_POLL_S)
-            yield {
+            bell = Doorbell(redis_url, BELL)
+            yield relay | {
                 "tend memories": gardener.run,
                 "index memories": lambda: every(INDEX_EVERY_S, indexer.tend),
                 "clean indexes": lambda: every(CLEAN_EVERY_S, indexer.clean),

@@ -12,6 +12,8 @@ from tmws_persona.routes import router, stats_router
 from tmws_persona.service import PersonaService
 from tmws_persona.settings import PersonaSettings
 from tmws_shared.app import create_app, open_database, serve
+from tmws_shared.background import running
+from tmws_shared.events import relaying
 from tmws_shared.pagination import Cursors
 
 
@@ -20,7 +22,12 @@ def build(settings: PersonaSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_database(settings, "tmws_persona", SCHEMA, max_size=4) as database:
+        redis_url = settings.redis_url.get_secret_value()
+        async with (
+            open_database(settings, "tmws_persona", SCHEMA, max_size=4) as database,
+            relaying(database, redis_url) as (loops, _),
+            running(loops),
+        ):
             app.state.personas = PersonaService(database, Cursors(settings.secret_key.get_secret_value()))
             app.state.checks["database"] = database.check
             await app.state.personas.seed()

@@ -2,12 +2,18 @@
 
 ProblemError
 ├── NotFound ─── TaskNotFound
-├── InvalidRequest ─── UnknownTask
+├── InvalidRequest
+│   ├── UnknownTask
+│   └── ResultInvalid
 └── Conflict
     ├── IllegalTransition
     ├── DependenciesOpen
     ├── DependencyCycle
-    └── TaskHasDependents
+    ├── ParentCycle
+    ├── TaskHasDependents
+    ├── TaskClaimed
+    ├── ClaimLost
+    └── OperationSkipped
 """
 
 from __future__ import annotations
@@ -29,6 +35,13 @@ class UnknownTask(InvalidRequest):
     def __init__(self, pointer: str) -> None:
         detail = "must be the id of an existing task"
         super().__init__(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])
+
+
+class ResultInvalid(InvalidRequest):
+    """The result does not satisfy the task's output_schema; the task is as it was."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__(f"{problems[0].pointer}: {problems[0].detail}", errors=problems)
 
 
 class IllegalTransition(Conflict):
@@ -55,9 +68,17 @@ class DependenciesOpen(Conflict):
 class DependencyCycle(Conflict):
     """The dependency would close a circle."""
 
-    def __init__(self) -> None:
+    def __init__(self, pointer: str = "/depends_on") -> None:
         detail = "must not lead back to the task itself"
-        super().__init__(f"/depends_on: {detail}", errors=[FieldProblem(pointer="/depends_on", detail=detail)])
+        super().__init__(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])
+
+
+class ParentCycle(Conflict):
+    """The task would come to lie under itself."""
+
+    def __init__(self, pointer: str = "/parent_id") -> None:
+        detail = "must not be the task itself, nor one under it"
+        super().__init__(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])
 
 
 class TaskHasDependents(Conflict):
@@ -67,3 +88,33 @@ class TaskHasDependents(Conflict):
         super().__init__(
             "Delete them, or take it out of their depends_on first.", dependents=[str(item) for item in dependents]
         )
+
+
+class TaskClaimed(Conflict):
+    """Somebody has claimed the task."""
+
+    def __init__(self, claimed_by: str | None) -> None:
+        detail = "must be the token of its claim"
+        super().__init__(
+            "Give the claim_token, wait until the claim ends, or cancel the task.",
+            errors=[FieldProblem(pointer="/claim_token", detail=detail)],
+            claimed_by=claimed_by,
+        )
+
+
+class ClaimLost(Conflict):
+    """The claim has ended; the task may be somebody else's now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Leave what you have done on it, and claim again.",
+            errors=[FieldProblem(pointer="/claim_token", detail="must be the token of a claim that holds")],
+        )
+
+
+class OperationSkipped(Conflict):
+    """The operation depends on another one of the batch that failed."""
+
+    def __init__(self, pointer: str) -> None:
+        detail = "must name an operation that succeeds"
+        super().__init__(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])

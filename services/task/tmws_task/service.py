@@ -2,96 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
-from tmws_contracts.common import Page
-from tmws_contracts.task import NewTask, Task, TaskChange, TaskCompletion, TaskStats, TaskStatus
+from tmws_contracts.common import JsonObject
+from tmws_contracts.task import NewTask, TaskChange, TaskCompletion, TaskStats, TaskStatus
+from tmws_contracts.task_claims import TaskAnswer, TaskFailure
+from tmws_contracts.task_history import TaskAction
 from tmws_shared.auth import Principal
 from tmws_shared.clock import new_id
-from tmws_shared.database import Connection, Database
-from tmws_shared.events import append_event
+from tmws_shared.database import Connection, Database, Row
 from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.pagination import Cursors
-from tmws_shared.replies import match_version, reply
-from tmws_task.errors import (
-    DependenciesOpen,
-    DependencyCycle,
-    IllegalTransition,
-    TaskHasDependents,
-    TaskNotFound,
-    UnknownTask,
-)
-from tmws_task.repository import TaskFilter, TaskInsert, TaskRepository, TaskState
+from tmws_task.bells import Bells
+from tmws_task.changes import Changes, GraphNeeded, author_of, check_output_schema, check_token, draft_of
+from tmws_task.errors import IllegalTransition, TaskNotFound
+from tmws_task.repository.lists import TaskFilter, TaskLists
+from tmws_task.repository.tasks import TaskRepository
+from tmws_task.repository.views import as_document, dump, task_reply
+from tmws_task.states import LEGAL, TaskState
 
-LEGAL: dict[TaskStatus, tuple[TaskStatus, ...]] = {
-    TaskStatus.PENDING: (TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED),
-    TaskStatus.IN_PROGRESS: (TaskStatus.PENDING, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED),
-    TaskStatus.FAILED: (TaskStatus.PENDING,),
-    TaskStatus.CANCELLED: (TaskStatus.PENDING,),
-    TaskStatus.COMPLETED: (),
-}
-BELL = "task-events"
-FINISHED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 _COLUMN_OF = {"metadata": "details"}
+Result = TypeVar("Result")
+Work = Callable[[Changes], Awaitable[Result]]
 
 
 class TaskService:
-    """The tasks of all namespaces; a caller sees only its own.
+    """The tasks of all namespaces; a caller sees only its own."""
 
-    `tell_relay` is called after a commit that may have left events in the outbox.
-    """
-
-    def __init__(self, database: Database, cursors: Cursors, tell_relay: Callable[[], None]) -> None:
+    def __init__(self, database: Database, cursors: Cursors, bells: Bells) -> None:
         self._database = database
         self._cursors = cursors
-        self._tell_relay = tell_relay
+        self._bells = bells
 
     async def create(self, caller: Principal, task: NewTask, attempt: Attempt) -> Reply:
         """Create a task.
 
         Raises:
             UnknownTask: `parent_id` or `depends_on` names no task of the namespace.
+            InvalidRequest: its `output_schema` cannot be used.
         """
+        check_output_schema(task.output_schema)
 
-        async def work(connection: Connection) -> Reply:
+        async def work(changes: Changes) -> Reply:
+            await changes.need_parent(task.parent_id)
+            unmet = await changes.count_unmet(task.depends_on)
+            (row,) = await changes.add([draft_of(task, new_id(), unmet)])
+            return task_reply(row, 201, has_location=True)
+
+        if attempt.key is None and task.parent_id is None and not task.depends_on:
+            answer = await self._create_alone(caller, task)
+        else:
+            answer = await self.once(caller, attempt, work, has_graph=bool(task.depends_on))
+        self._bells.ring(caller.namespace)
+        return answer
+
+    async def _create_alone(self, caller: Principal, task: NewTask) -> Reply:
+        async with self._database.connection() as connection:
             tasks = TaskRepository(connection, caller.namespace)
-            await _need_parent(tasks, task.parent_id)
-            unmet = await _count_unmet(tasks, task.depends_on)
-            task_id = new_id()
-            await tasks.insert(
-                TaskInsert(
-                    id=task_id,
-                    title=task.title,
-                    description=task.description,
-                    priority=task.priority,
-                    assigned_persona=task.assigned_persona,
-                    details=task.metadata,
-                    labels=task.labels,
-                    due_at=task.due_at,
-                    parent_id=task.parent_id,
-                    unmet=unmet,
-                    status=task.status,
-                    progress=task.progress,
-                    depends_on=task.depends_on,
-                )
-            )
-            return reply(await _view(tasks, task_id), 201, location=f"/api/v1/tasks/{task_id}")
+            (row,) = await tasks.insert([draft_of(task, new_id(), 0)], author_of(caller))
+        return task_reply(row, 201, has_location=True)
 
-        return await do_once(self._database, attempt, work)
-
-    async def get(self, caller: Principal, task_id: UUID) -> Task:
+    async def get(self, caller: Principal, task_id: UUID) -> Reply:
         """Return a task.
 
         Raises:
             TaskNotFound: there is none.
         """
         async with self._database.connection() as connection:
-            return await _view(TaskRepository(connection, caller.namespace), task_id)
+            row = await TaskRepository(connection, caller.namespace).get(task_id)
+        if row is None:
+            raise TaskNotFound
+        return task_reply(row)
 
-    async def list_page(self, caller: Principal, wanted: TaskFilter, cursor: str | None, limit: int) -> Page[Task]:
-        """Return a page of tasks.
+    async def list_page(self, caller: Principal, wanted: TaskFilter, cursor: str | None, limit: int) -> bytes:
+        """Return a page of tasks as JSON.
 
         Raises:
             MalformedRequest: the cursor belongs to another list.
@@ -99,37 +85,29 @@ class TaskService:
         context = {"list": "tasks", "namespace": caller.namespace, "filter": wanted}
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
-            found = await TaskRepository(connection, caller.namespace).list_page(wanted, after, limit + 1)
-        more = len(found) > limit
-        next_cursor = self._cursors.encode(found[limit - 1][1], **context) if more else None
-        return Page(items=[task for task, _ in found[:limit]], next_cursor=next_cursor)
+            rows = await TaskLists(connection, caller.namespace).page(wanted, after, limit + 1)
+        has_more = len(rows) > limit
+        next_cursor = self._cursors.encode(rows[limit - 1]["position"], **context) if has_more else None
+        return dump({"items": [_listed(row) for row in rows[:limit]], "next_cursor": next_cursor})
 
-    async def update(self, caller: Principal, task_id: UUID, change: TaskChange, if_match: str | None) -> Task:
-        """Set the fields that `change` was given.
+    async def update(
+        self, caller: Principal, task_id: UUID, change: TaskChange, if_match: str | None, *, is_patch: bool = False
+    ) -> Reply:
+        """Set the fields that `change` was given; a patch merges metadata.
 
         Raises:
             TaskNotFound: there is none.
             PreconditionFailed: it is not the version that `if_match` names.
-            IllegalTransition: the status cannot be reached.
-            DependenciesOpen: it is to be completed too early.
-            DependencyCycle: it would come to depend on itself.
+            IllegalTransition, DependenciesOpen, TaskClaimed: the status cannot be reached.
+            DependencyCycle, ParentCycle: it would come to depend on itself, or to lie under itself.
         """
-        values = _given(change)
-        async with self._database.transaction() as connection:
-            tasks = TaskRepository(connection, caller.namespace)
-            depends_on = values.pop("depends_on", None)
-            unmet = await _count_new_unmet(tasks, task_id, depends_on)
-            state = await _lock(tasks, task_id, if_match)
-            if "parent_id" in values:
-                await _need_parent(tasks, values["parent_id"], child=task_id)
-            if depends_on is not None:
-                await tasks.set_dependencies(task_id, depends_on)
-                values["unmet"] = unmet
-                state = TaskState(state.status, state.version, unmet)
-            await _change(tasks, connection, caller, task_id, state, values)
-            changed = await _view(tasks, task_id)
-        self._tell_relay()
-        return changed
+        values = given(change)
+
+        async def work(changes: Changes) -> Reply:
+            await changes.change(task_id, values, if_match, is_patch=is_patch)
+            return task_reply(await changes.view(task_id))
+
+        return await self._alone(caller, work)
 
     async def complete(
         self, caller: Principal, task_id: UUID, completion: TaskCompletion, attempt: Attempt, if_match: str | None
@@ -138,21 +116,81 @@ class TaskService:
 
         Raises:
             TaskNotFound: there is none.
+            TaskClaimed, ClaimLost: it is somebody else's.
             DependenciesOpen: something it depends on is not completed.
             IllegalTransition: it has failed or was cancelled.
+            ResultInvalid: the result does not satisfy its schema; it stays claimed.
+        """
+        if attempt.key is None and if_match is None and completion.claim_token is not None:
+            row = await self._complete_claimed(caller, task_id, completion.claim_token, completion.result)
+            if row is not None:
+                self._bells.tell_relay()
+                return task_reply(row)
+
+        async def work(changes: Changes) -> Reply:
+            state = await changes.lock(task_id, if_match)
+            await complete(changes, task_id, state, completion)
+            return task_reply(await changes.view(task_id))
+
+        return await self.once(caller, attempt, work)
+
+    async def _complete_claimed(
+        self, caller: Principal, task_id: UUID, token: int, result: JsonObject | None
+    ) -> Row | None:
+        async with self._database.connection() as connection:
+            tasks = TaskRepository(connection, caller.namespace)
+            return await tasks.complete(task_id, token, result, author_of(caller))
+
+    async def fail(self, caller: Principal, task_id: UUID, failure: TaskFailure, attempt: Attempt) -> Reply:
+        """Say that a task cannot be done.
+
+        Raises:
+            TaskNotFound: there is none.
+            TaskClaimed, ClaimLost: it is somebody else's.
+            IllegalTransition: it has ended.
         """
 
-        async def work(connection: Connection) -> Reply:
-            tasks = TaskRepository(connection, caller.namespace)
-            state = await _lock(tasks, task_id, if_match)
-            if state.status is not TaskStatus.COMPLETED:
-                values: dict[str, Any] = {"status": TaskStatus.COMPLETED, "result": completion.result}
-                await _change(tasks, connection, caller, task_id, state, values)
-            return reply(await _view(tasks, task_id))
+        async def work(changes: Changes) -> Reply:
+            state = await changes.lock(task_id)
+            await fail(changes, task_id, state, failure)
+            return task_reply(await changes.view(task_id))
 
-        answer = await do_once(self._database, attempt, work)
-        self._tell_relay()
-        return answer
+        return await self.once(caller, attempt, work)
+
+    async def turn(
+        self, caller: Principal, task_id: UUID, wanted: TaskStatus, attempt: Attempt, if_match: str | None
+    ) -> Reply:
+        """Cancel a task, whoever has claimed it; or reopen one that failed or was cancelled.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: it cannot become that.
+        """
+
+        async def work(changes: Changes) -> Reply:
+            state = await changes.lock(task_id, if_match)
+            await turn(changes, task_id, state, wanted)
+            return task_reply(await changes.view(task_id))
+
+        return await self.once(caller, attempt, work)
+
+    async def answer(self, caller: Principal, task_id: UUID, answer: TaskAnswer, attempt: Attempt) -> Reply:
+        """Answer what a task asks; it goes back to the queue.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: it does not ask anything.
+        """
+
+        async def work(changes: Changes) -> Reply:
+            state = await changes.lock(task_id)
+            if state.status is not TaskStatus.INPUT_REQUIRED:
+                raise IllegalTransition(state.status, LEGAL[state.status])
+            values: dict[str, Any] = {"answer": answer.answer, "lease_losses": 0}
+            await changes.move(task_id, state, TaskStatus.PENDING, values, TaskAction.ANSWERED)
+            return task_reply(await changes.view(task_id))
+
+        return await self.once(caller, attempt, work)
 
     async def delete(self, caller: Principal, task_id: UUID, if_match: str | None) -> None:
         """Delete a task.
@@ -161,101 +199,85 @@ class TaskService:
             TaskNotFound: there is none.
             TaskHasDependents: unfinished tasks depend on it.
         """
-        async with self._database.transaction() as connection:
-            tasks = TaskRepository(connection, caller.namespace)
-            await _lock(tasks, task_id, if_match)
-            dependents = await tasks.unfinished_dependents(task_id)
-            if dependents:
-                raise TaskHasDependents(dependents)
-            await tasks.delete(task_id)
-            await append_event(connection, "task.deleted", caller.namespace, str(task_id), {})
-        self._tell_relay()
+
+        async def work(changes: Changes) -> None:
+            await changes.delete(task_id, if_match)
+
+        await self._alone(caller, work)
 
     async def stats(self, caller: Principal) -> TaskStats:
         """Count the namespace's tasks."""
         async with self._database.connection() as connection:
-            rows = await TaskRepository(connection, caller.namespace).stats()
-        by_status = dict.fromkeys(TaskStatus, 0) | {TaskStatus(row["status"]): row["tasks"] for row in rows}
+            finished, open_ones = await TaskLists(connection, caller.namespace).counts()
+        counted = {TaskStatus(row["status"]): int(row["tasks"]) for row in [*finished, *open_ones]}
         return TaskStats(
-            by_status=by_status, ready=sum(row["ready"] for row in rows), overdue=sum(row["overdue"] for row in rows)
+            by_status=dict.fromkeys(TaskStatus, 0) | counted,
+            ready=sum(row["ready"] for row in open_ones),
+            overdue=sum(row["overdue"] for row in open_ones),
         )
 
+    async def once(self, caller: Principal, attempt: Attempt, work: Work[Reply], *, has_graph: bool = False) -> Reply:
+        """Do the work once for an Idempotency-Key; if it reaches other tasks, again with the graph for itself."""
 
-def _given(change: TaskChange) -> dict[str, Any]:
-    """The fields the caller named, by column."""
+        async def on(connection: Connection, *, has_it: bool) -> Reply:
+            return await work(await _changes(connection, caller, has_graph=has_it))
+
+        try:
+            answer = await do_once(self._database, attempt, lambda connection: on(connection, has_it=has_graph))
+        except GraphNeeded:
+            answer = await do_once(self._database, attempt, lambda connection: on(connection, has_it=True))
+        self._bells.ring(caller.namespace)
+        return answer
+
+    async def _alone(self, caller: Principal, work: Work[Result]) -> Result:
+        try:
+            done = await self._in_transaction(caller, work, has_graph=False)
+        except GraphNeeded:
+            done = await self._in_transaction(caller, work, has_graph=True)
+        self._bells.ring(caller.namespace)
+        return done
+
+    async def _in_transaction(self, caller: Principal, work: Work[Result], *, has_graph: bool) -> Result:
+        async with self._database.transaction() as connection:
+            return await work(await _changes(connection, caller, has_graph=has_graph))
+
+
+async def _changes(connection: Connection, caller: Principal, *, has_graph: bool) -> Changes:
+    changes = Changes(connection, caller, has_graph=has_graph)
+    if has_graph:
+        await changes.graph.serialise()
+    return changes
+
+
+async def complete(changes: Changes, task_id: UUID, state: TaskState, completion: TaskCompletion) -> None:
+    """Complete a locked task; see `TaskService.complete`."""
+    check_token(state, completion.claim_token)
+    if state.status is not TaskStatus.COMPLETED:
+        await changes.move(task_id, state, TaskStatus.COMPLETED, {"result": completion.result})
+
+
+async def fail(changes: Changes, task_id: UUID, state: TaskState, failure: TaskFailure) -> None:
+    """Fail a locked task; see `TaskService.fail`."""
+    check_token(state, failure.claim_token)
+    if state.status is not TaskStatus.FAILED:
+        await changes.move(task_id, state, TaskStatus.FAILED, {"error": failure.error})
+
+
+async def turn(changes: Changes, task_id: UUID, state: TaskState, wanted: TaskStatus) -> None:
+    """Cancel or reopen a locked task; one that is cancelled already stays as it is."""
+    if wanted is TaskStatus.PENDING and state.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+        raise IllegalTransition(state.status, tuple(one for one in LEGAL[state.status] if one is not wanted))
+    if state.status is not wanted:
+        await changes.move(task_id, state, wanted, {})
+
+
+def given(change: TaskChange) -> dict[str, Any]:
+    """Return the fields the caller named, by column."""
     values = {name: getattr(change, name) for name in change.model_fields_set}
     return {_COLUMN_OF.get(name, name): value for name, value in values.items()}
 
 
-async def _view(tasks: TaskRepository, task_id: UUID) -> Task:
-    task = await tasks.get(task_id)
-    if task is None:
-        raise TaskNotFound
-    return task
-
-
-async def _lock(tasks: TaskRepository, task_id: UUID, if_match: str | None) -> TaskState:
-    state = await tasks.lock(task_id)
-    if state is None:
-        raise TaskNotFound
-    match_version(if_match, state.version)
-    return state
-
-
-async def _need_parent(tasks: TaskRepository, parent_id: UUID | None, child: UUID | None = None) -> None:
-    if parent_id is not None and (parent_id == child or not await tasks.keep(parent_id)):
-        raise UnknownTask("/parent_id")
-
-
-async def _count_unmet(tasks: TaskRepository, depends_on: Sequence[UUID]) -> int:
-    if not depends_on:
-        return 0
-    found = await tasks.share(depends_on)
-    for place, task_id in enumerate(depends_on):
-        if task_id not in found:
-            raise UnknownTask(f"/depends_on/{place}")
-    return sum(status is not TaskStatus.COMPLETED for status in found.values())
-
-
-async def _count_new_unmet(tasks: TaskRepository, task_id: UUID, depends_on: Sequence[UUID] | None) -> int:
-    """Check new dependencies, before the task itself is locked."""
-    if not depends_on:
-        return 0
-    await tasks.serialise_graph()
-    if await tasks.reaches(depends_on, task_id):
-        raise DependencyCycle
-    return await _count_unmet(tasks, depends_on)
-
-
-async def _change(
-    tasks: TaskRepository,
-    connection: Connection,
-    caller: Principal,
-    task_id: UUID,
-    state: TaskState,
-    values: dict[str, Any],
-) -> None:
-    wanted = values.get("status", state.status)
-    if wanted is not state.status:
-        await _check_transition(tasks, task_id, state, wanted)
-    if wanted is TaskStatus.COMPLETED:
-        values = {**values, "progress": 100}
-    if values:
-        await tasks.update(task_id, values)
-    if wanted is not state.status and wanted in FINISHED:
-        await _tell(tasks, connection, caller, task_id, wanted)
-
-
-async def _check_transition(tasks: TaskRepository, task_id: UUID, state: TaskState, wanted: TaskStatus) -> None:
-    if wanted not in LEGAL[state.status]:
-        raise IllegalTransition(state.status, LEGAL[state.status])
-    if wanted is TaskStatus.COMPLETED and state.unmet:
-        raise DependenciesOpen(await tasks.open_dependencies(task_id))
-
-
-async def _tell(
-    tasks: TaskRepository, connection: Connection, caller: Principal, task_id: UUID, status: TaskStatus
-) -> None:
-    if status is TaskStatus.COMPLETED:
-        await tasks.release_dependents(task_id)
-    await append_event(connection, f"task.{status}", caller.namespace, str(task_id), {"status": status})
+def _listed(row: Row) -> dict[str, Any]:
+    document = as_document(row)
+    del document["position"]
+    return document

@@ -1,4 +1,4 @@
-"""The task service's background process: relays events, forgets old answers."""
+"""The task service's background process: takes back lost tasks, relays events, counts, forgets old answers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fastapi import FastAPI
 
 from tmws_shared.app import open_database, serve
 from tmws_shared.background import Loop, create_worker, every
-from tmws_shared.events import Relay
+from tmws_shared.events import relaying
 from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell
+from tmws_task.bells import EVENTS_BELL, READY_BELL
 from tmws_task.models import SCHEMA
-from tmws_task.service import BELL
+from tmws_task.repository.lists import add_up
 from tmws_task.settings import TaskSettings
+from tmws_task.sweeping import ADD_UP_S, keep_sweeping
 
 FORGET_EVERY_S = 600.0
-# A poll costs a quarter of a millisecond; a finished task is told about within this time.
-BELL_POLL_S = 0.1
 
 
 def build(settings: TaskSettings) -> FastAPI:
@@ -28,17 +28,24 @@ def build(settings: TaskSettings) -> FastAPI:
     @asynccontextmanager
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
         redis_url = settings.redis_url.get_secret_value()
-        async with open_database(settings, "tmws_task", SCHEMA, max_size=3) as database:
+        async with (
+            open_database(settings, "tmws_task", SCHEMA, max_size=3) as database,
+            relaying(database, redis_url) as (relay, wake_relay),
+        ):
             app.state.checks["database"] = database.check
-            loops: dict[str, Loop] = {
-                "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database))
+            bell, ready = Doorbell(redis_url, EVENTS_BELL), Doorbell(redis_url, READY_BELL)
+
+            async def tell() -> None:
+                wake_relay()
+                await ready.ring()
+
+            yield relay | {
+                "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
+                "take back lost tasks": lambda: keep_sweeping(database, tell),
+                "add up counts": lambda: every(ADD_UP_S, lambda: add_up(database)),
+                "hear the bell": lambda: bell.listen(wake_relay),
             }
-            if not redis_url:
-                yield loops
-                return
-            relay, bell = Relay(database, redis_url), Doorbell(redis_url, BELL, poll_s=BELL_POLL_S)
-            yield loops | {"relay events": relay.run, "hear the bell": lambda: bell.listen(relay.wake)}
-            await asyncio.gather(relay.close(), bell.close())
+            await asyncio.gather(bell.close(), ready.close())
 
     return create_worker("task-worker", settings, open_loops)
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 from tmws_contracts.workflow import StepStatus
 from tmws_shared.clock import now
 from tmws_shared.http import UpstreamProblem
 from tmws_shared.problems import ProblemError, Unavailable
-from tmws_workflow.contexts import Context
+from tmws_workflow.contexts import Context, Item
 from tmws_workflow.definition import PlannedStep
-from tmws_workflow.engine import OUTPUT_STEP, Completed, Failed, Outcome, Skipped
+from tmws_workflow.engine import OUTPUT_STEP, Completed, Failed, Outcome, OutcomeUnknown, Skipped
 from tmws_workflow.expressions import Expression, ExpressionError, check_size, evaluate
+from tmws_workflow.repository.queue import Held
 from tmws_workflow.retries import RetryPolicy
 from tmws_workflow.sandbox import Sandbox
 from tmws_workflow.steps import KINDS
 from tmws_workflow.steps.base import Services, StepCall, StepFailed
 from tmws_workflow.templates import fill
 
+# The code of a request that was sent, and of which nobody knows what became.
+_UNANSWERED = "unanswered"
 _log = logging.getLogger(__name__)
 
 
@@ -30,37 +34,44 @@ class Attempts:
         self._services = services
         self._sandbox = sandbox
 
-    async def run(self, step: PlannedStep, context: Context, attempt: int) -> Outcome:
-        """Run one attempt; every failure becomes an outcome."""
+    async def run(
+        self, step: PlannedStep, held: Held, context: Context, begin: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Run one attempt, calling `begin` right before its effect; every failure becomes an outcome."""
         policy = step.retry or RetryPolicy()
         try:
-            return await self._run(step, context)
+            return await self._run(step, held, context, begin)
         except (StepFailed, ProblemError) as problem:
-            return failure_of(problem, policy, attempt)
+            failure = failure_of(problem, policy, held.attempt)
+            is_unknown = step.is_at_most_once and failure.error["code"] == _UNANSWERED
+            return OutcomeUnknown(failure.error) if is_unknown else failure
         except Exception:  # noqa: BLE001 -- the job wrapper
             _log.exception("step kind %s broke", step.uses)
             return _failed("internal", "The step broke; the worker's log says more.")
 
-    async def _run(self, step: PlannedStep, context: Context) -> Outcome:
-        reason = await self._reason_to_skip(step, context)
+    async def _run(self, step: PlannedStep, held: Held, context: Context, begin: Callable[[], None]) -> Outcome:
+        item = None if held.item_no is None else Item(held.input, held.item_no)
+        reason = await self._reason_to_skip(step, context, item)
         if reason is not None:
             return Skipped(reason)
         kind = KINDS[step.uses]
         call = StepCall(
             execution_id=context.origin.execution_id,
-            path=step.id,
-            arguments=await self._arguments(step, context),
+            path=held.path,
+            arguments=await self._arguments(step, context, item),
             options=step.options,
             principal=context.principal(kind.scopes),
             services=self._services,
             now=now(),
+            run=held.run,
         )
+        begin()
         outcome = await kind.start(call)
         if isinstance(outcome, Completed):
             _check_size(outcome.output)
         return outcome
 
-    async def _reason_to_skip(self, step: PlannedStep, context: Context) -> str | None:
+    async def _reason_to_skip(self, step: PlannedStep, context: Context, item: Item | None) -> str | None:
         if not step.is_lenient:
             for need in step.needs:
                 if context.results[need].status is StepStatus.SKIPPED:
@@ -68,22 +79,22 @@ class Attempts:
         if step.condition is None:
             return None
         try:
-            wanted = await self._evaluate(step.condition, context)
+            wanted = await self._evaluate(step.condition, context, item)
         except ExpressionError as error:
             raise StepFailed("expression", f"/if: {error}") from None
         if not isinstance(wanted, bool):
             raise StepFailed("expression", "/if: gave something other than true or false")
         return None if wanted else "its condition is false"
 
-    async def _arguments(self, step: PlannedStep, context: Context) -> Any:
+    async def _arguments(self, step: PlannedStep, context: Context, item: Item | None) -> Any:
         if not step.expressions:
             return step.arguments
-        values = {item.text: await self._value(step, item, context) for item in step.expressions}
+        values = {each.text: await self._value(step, each, context, item) for each in step.expressions}
         return fill(step.arguments, values)
 
-    async def _value(self, step: PlannedStep, expression: Expression, context: Context) -> Any:
+    async def _value(self, step: PlannedStep, expression: Expression, context: Context, item: Item | None) -> Any:
         try:
-            return await self._evaluate(expression, context)
+            return await self._evaluate(expression, context, item)
         except ExpressionError as error:
             skipped = [name for name in expression.steps if context.results[name].status is StepStatus.SKIPPED]
             if skipped and step.id == OUTPUT_STEP:
@@ -91,8 +102,8 @@ class Attempts:
             reason = f"{skipped[0]} was skipped and has no output" if skipped else str(error)
             raise StepFailed("expression", f"/with: `{expression.text}`: {reason}") from None
 
-    async def _evaluate(self, expression: Expression, context: Context) -> Any:
-        data, size = context.data_for(expression)
+    async def _evaluate(self, expression: Expression, context: Context, item: Item | None) -> Any:
+        data, size = context.data_for(expression, item)
         if not expression.is_light(size):
             return await self._sandbox.evaluate(expression, data)
         value = evaluate(expression, data)

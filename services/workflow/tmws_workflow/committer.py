@@ -15,13 +15,13 @@ from uuid import UUID
 from tmws_shared.database import Connection, Database, unavailable_when_lost
 from tmws_shared.problems import Unavailable
 from tmws_shared.telemetry import Counter
-from tmws_workflow.definition import Plan
-from tmws_workflow.engine import Adoption, Advance, Failed, Report, StepState, Verdict, closes
+from tmws_workflow.definition import Plan, PlannedStep
+from tmws_workflow.engine import Adoption, Advance, Failed, Report, StepState, Verdict
+from tmws_workflow.gathering import gather
 from tmws_workflow.plans import Plans
-from tmws_workflow.repository.journal import Journal, LockedExecutions
+from tmws_workflow.repository.journal import Journal
 from tmws_workflow.repository.pinned import Pinned, pinned
 from tmws_workflow.repository.queue import Held
-from tmws_workflow.validation import InvalidDefinition
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Committed:
 class Holder(Protocol):
     """Who runs steps and is told what became of them."""
 
-    def room(self, freed: int) -> int:
-        """Return how many steps can be taken once `freed` have ended."""
+    def room_to_adopt(self, freed: int) -> int:
+        """Return how many steps can be taken at once when `freed` end."""
         ...
 
     def note(self, report: Report) -> None:
@@ -142,12 +142,12 @@ class Committer:
     async def _apply(self, connection: Connection, reports: Sequence[Report]) -> tuple[list[Verdict], Committed]:
         journal = Journal(connection)
         locked = await journal.lock(report.execution_id for report in reports)
-        plans = await self._plans_of(connection, locked)
-        steps = await _load(journal, reports, plans)
+        plans = await self._plans.of_executions(connection, locked.versions)
+        known = await gather(journal, reports, locked, plans)
         own = sum(report.owner == self._owner for report in reports)
-        adoption = Adoption(self._owner, self._holder.room(own))
+        adoption = Adoption(self._owner, self._holder.room_to_adopt(own))
         advances = {
-            key: Advance(state, steps.get(key, {}), plans[key].successors, adoption)
+            key: Advance(state, known.steps.get(key, {}), plans[key], adoption, known.completed.get(key, ()))
             for key, state in locked.states.items()
         }
         verdicts = [
@@ -157,37 +157,16 @@ class Committer:
         await journal.write(locked, advances.values(), self._lease_s)
         return verdicts, _committed(advances.values(), plans)
 
-    async def _plans_of(self, connection: Connection, locked: LockedExecutions) -> dict[UUID, Plan]:
-        plans: dict[UUID, Plan] = {}
-        for execution_id, version in locked.versions.items():
-            try:
-                plans[execution_id] = await self._plans.get(connection, *version)
-            except InvalidDefinition:
-                # Its steps fail when they are started; nothing follows from them.
-                plans[execution_id] = Plan({}, {}, None)
-        return plans
-
-
-async def _load(
-    journal: Journal, reports: Sequence[Report], plans: dict[UUID, Plan]
-) -> dict[UUID, dict[str, StepState]]:
-    wanted: dict[tuple[UUID, str], None] = {}
-    for report in reports:
-        wanted[report.execution_id, report.path] = None
-        plan = plans.get(report.execution_id)
-        for follower in () if plan is None else plan.successors.get(report.path, ()):
-            wanted[report.execution_id, follower] = None
-    ending = {report.execution_id for report in reports if closes([report])}
-    return await journal.steps(list(wanted), sorted(ending))
-
 
 def _committed(advances: Iterable[Advance], plans: dict[UUID, Plan]) -> Committed:
     result = Committed()
     for advance in advances:
         result.left_ready += advance.left_ready
-        steps = plans[advance.execution.id].steps
-        result.adopted += [
-            Held(advance.execution.id, step.path, step.fence, step.attempt, steps[step.path].timeout_s)
-            for step in advance.adopted
-        ]
+        plan = plans[advance.execution.id]
+        result.adopted += [_held(advance.execution.id, step, plan.step(step.path)) for step in advance.adopted]
     return result
+
+
+def _held(execution_id: UUID, step: StepState, planned: PlannedStep | None) -> Held:
+    timeout_s = None if planned is None else planned.timeout_s
+    return Held(execution_id, step.path, step.fence, step.attempt, timeout_s, step.run, step.item_no, step.input)

@@ -22,13 +22,23 @@ class Result:
 
     status: StepStatus
     output: Any
+    error: Any
     bytes: int
 
     def shown(self) -> dict[str, Any]:
-        """Return what `steps.<id>` is in expressions: no `output` unless the step completed."""
-        if self.status is StepStatus.COMPLETED:
-            return {"status": self.status.value, "output": self.output}
-        return {"status": self.status.value}
+        """Return what `steps.<id>` is in expressions: no `output` when the step was not to run or was stopped."""
+        shown = {"status": self.status.value, "error": self.error}
+        if self.status in (StepStatus.SKIPPED, StepStatus.CANCELLED):
+            return shown
+        return shown | {"output": self.output}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of the list a map goes over, and its place there."""
+
+    value: Any
+    number: int
 
 
 @dataclass(slots=True)
@@ -40,7 +50,7 @@ class Context:
     holders: int = 0
     inputs_bytes: int = 0
 
-    def data_for(self, expression: Expression) -> tuple[dict[str, Any], int]:
+    def data_for(self, expression: Expression, item: Item | None = None) -> tuple[dict[str, Any], int]:
         """Return what the expression reads, no more, and how large that is."""
         steps = {name: self.results[name] for name in expression.steps}
         execution = {
@@ -53,7 +63,11 @@ class Context:
             "steps": {name: result.shown() for name, result in steps.items()},
             "execution": execution,
         }
-        return data, self.inputs_bytes + sum(result.bytes for result in steps.values())
+        size = self.inputs_bytes + sum(result.bytes for result in steps.values())
+        if item is not None:
+            data |= {"item": item.value, "index": item.number}
+            size += json_bytes(item.value)
+        return data, size
 
     def principal(self, scopes: frozenset[str]) -> Principal:
         """Return who the steps act as: whoever started the execution, with no more scopes than needed."""
@@ -78,9 +92,14 @@ class Contexts:
         self._known: dict[UUID, Context] = {}
 
     def learn(self, origin: Origin) -> None:
-        """Remember an execution that came with a claim."""
-        if origin.execution_id not in self._known:
+        """Remember an execution that came with a claim; one that was retried since is another."""
+        known = self._known.get(origin.execution_id)
+        if known is None or known.origin.retries != origin.retries:
             self._known[origin.execution_id] = _context(origin)
+
+    def namespaces(self) -> set[str]:
+        """Return the namespaces of these executions."""
+        return {context.origin.namespace for context in self._known.values()}
 
     async def open(self, execution_id: UUID) -> Context:
         """Return the context of an execution, and keep it until it is closed as often.
@@ -100,22 +119,23 @@ class Contexts:
     def close(self, context: Context) -> None:
         """Forget a context that nobody holds."""
         context.holders -= 1
-        if context.holders <= 0:
-            self._known.pop(context.origin.execution_id, None)
+        if context.holders <= 0 and self._known.get(context.origin.execution_id) is context:
+            del self._known[context.origin.execution_id]
 
     def remember(self, execution_id: UUID, path: str, status: StepStatus, output: Any) -> None:
         """Note how a step ended, once that is durable, for those that come after it."""
         context = self._known.get(execution_id)
         if context is not None:
-            context.results[path] = Result(status, output, json_bytes(output))
+            context.results[path] = Result(status, output, None, json_bytes(output))
 
     async def complete(self, context: Context, paths: Iterable[str]) -> None:
         """Make sure that the results of these steps are known."""
         missing = [path for path in paths if path not in context.results]
         if not missing:
             return
-        for path, status, output in await self._queue.results(context.origin.execution_id, missing):
-            context.results[path] = Result(StepStatus(status), output, json_bytes(output))
+        for path, status, output, error in await self._queue.results(context.origin.execution_id, missing):
+            size = json_bytes(output) + json_bytes(error)
+            context.results[path] = Result(StepStatus(status), output, error, size)
 
 
 def _context(origin: Origin) -> Context:

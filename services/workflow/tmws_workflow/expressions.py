@@ -23,7 +23,7 @@ MAX_VALUE_BYTES = 1024 * 1024
 INLINE_WORK = 4 * 1024 * 1024
 ROOTS = ("inputs", "steps", "execution")
 EXECUTION_FIELDS = frozenset({"id", "workflow_id", "namespace"})
-STEP_FIELDS = frozenset({"output", "status"})
+STEP_FIELDS = frozenset({"output", "status", "error"})
 _MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 _TOKEN = re.compile(
     r"""(?P<comment>//[^\n]*)
@@ -54,13 +54,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression."""
+    """A compiled expression; `knows_item` when it may read the `item` of a map and its `index`."""
 
     text: str
     program: cel.Expression
     references: frozenset[Reference]
     operations: int
     has_macros: bool
+    knows_item: bool = False
 
     @property
     def steps(self) -> frozenset[str]:
@@ -90,17 +91,18 @@ def tokens_of(text: str, start: int = 0) -> list[Token]:
     return [token for token in found if token.kind not in ("space", "comment")]
 
 
-def _environment() -> cel.Env:
+def _environment(**others: cel.Type) -> cel.Env:
     mapping = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-    return cel.NewEnv(variables=dict.fromkeys(ROOTS, mapping))
+    return cel.NewEnv(variables=dict.fromkeys(ROOTS, mapping) | others)
 
 
 _ENVIRONMENT = _environment()
+_ITEM_ENVIRONMENT = _environment(item=cel.Type.DYN, index=cel.Type.INT)
 
 
 @lru_cache(maxsize=4_096)
-def compile_expression(text: str) -> Expression:
-    """Compile an expression over `inputs`, `steps` and `execution`.
+def compile_expression(text: str, *, knows_item: bool = False) -> Expression:
+    """Compile an expression over `inputs`, `steps` and `execution`, and `item` and `index` where they are known.
 
     Raises:
         ExpressionError: it is not valid CEL, or too long.
@@ -108,7 +110,7 @@ def compile_expression(text: str) -> Expression:
     if len(text) > MAX_CHARS:
         raise ExpressionError(f"must not be longer than {MAX_CHARS} characters")
     try:
-        program = _ENVIRONMENT.compile(text)
+        program = (_ITEM_ENVIRONMENT if knows_item else _ENVIRONMENT).compile(text)
     except RuntimeError as error:
         raise ExpressionError(_explain_compile(str(error))) from None
     tokens = tokens_of(text)
@@ -119,6 +121,7 @@ def compile_expression(text: str) -> Expression:
         references=frozenset(_references(tokens)),
         operations=sum(_is_operation(token) for token in tokens),
         has_macros=any(name in _MACROS for name in calls),
+        knows_item=knows_item,
     )
 
 

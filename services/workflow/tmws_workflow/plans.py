@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from cachetools import LRUCache
@@ -10,7 +11,7 @@ from tmws_contracts.workflow import WorkflowType
 from tmws_shared.database import Connection
 from tmws_workflow.definition import Plan
 from tmws_workflow.repository.executions import definition_of
-from tmws_workflow.validation import plan_workflow
+from tmws_workflow.validation import InvalidDefinition, plan_workflow
 
 KEPT_PLANS = 1_000
 
@@ -37,3 +38,16 @@ class Plans:
             plan = plan_workflow(WorkflowType(kind), config)
             self._plans[workflow_id, version] = plan
         return plan
+
+    async def of_executions(
+        self, connection: Connection, versions: Mapping[UUID, tuple[UUID, int]]
+    ) -> dict[UUID, Plan]:
+        """Return the plan of each execution, given which version of which workflow it runs."""
+        plans: dict[UUID, Plan] = {}
+        for execution_id, version in versions.items():
+            try:
+                plans[execution_id] = await self.get(connection, *version)
+            except InvalidDefinition:
+                # Its steps fail when they are started; nothing follows from them.
+                plans[execution_id] = Plan({}, {}, None)
+        return plans

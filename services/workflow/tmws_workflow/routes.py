@@ -5,40 +5,31 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from tmws_contracts.common import Limit, Line, Page, Priority
+from tmws_contracts.executions import VersionSummary, WorkflowVersion
 from tmws_contracts.workflow import (
-    AcceptedExecution,
-    Cancellation,
-    Execution,
-    ExecutionDetail,
-    ExecutionRequest,
-    ExecutionStatus,
-    JournalEvent,
     NewWorkflow,
     Validation,
     Workflow,
     WorkflowChange,
-    WorkflowReport,
     WorkflowStats,
     WorkflowStatus,
     WorkflowType,
 )
-from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import IfMatch, send, send_model
+from tmws_workflow.approval_routes import approvals_router, signals_router
+from tmws_workflow.control_routes import control_router
+from tmws_workflow.execution_routes import executions_router, workflow_executions_router
+from tmws_workflow.parameters import CanRead, CanWrite, Cursor
 from tmws_workflow.repository.workflows import WorkflowFilter, WorkflowOrder
+from tmws_workflow.schedule_routes import schedule_router
 from tmws_workflow.service import WorkflowService
 
 router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"])
-executions_router = APIRouter(prefix="/api/v1/executions", tags=["workflows"])
 stats_router = APIRouter(tags=["system"])
-
-CanRead = Annotated[Principal, Depends(NeedsScope("workflow:read"))]
-CanWrite = Annotated[Principal, Depends(NeedsScope("workflow:write"))]
-CanRun = Annotated[Principal, Depends(NeedsScope("workflow:run"))]
-Cursor = Annotated[str | None, Query(max_length=1024)]
 
 
 async def _service(request: Request) -> WorkflowService:
@@ -104,54 +95,35 @@ async def delete_workflow(caller: CanWrite, workflows: Workflows, workflow_id: U
     return Response(status_code=204)
 
 
-@router.post("/{workflow_id}/execute", response_model=AcceptedExecution, status_code=202)
-async def execute_workflow(
-    caller: CanRun, workflows: Workflows, workflow_id: UUID, once: Once, wanted: ExecutionRequest | None = None
+@router.get("/{workflow_id}/versions", response_model=Page[VersionSummary])
+async def list_workflow_versions(
+    caller: CanRead, workflows: Workflows, workflow_id: UUID, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """Run a workflow: once this is answered, it runs to its end whatever happens to the processes."""
-    return send(await workflows.execute(caller, workflow_id, wanted or ExecutionRequest(), once))
+    """List the versions of a workflow, newest first; each new definition made one."""
+    return send_model(await workflows.versions(caller, workflow_id, cursor, limit))
 
 
-@router.post("/{workflow_id}/cancel", response_model=Cancellation)
-async def cancel_workflow(caller: CanRun, workflows: Workflows, workflow_id: UUID, once: Once) -> Response:
-    """Cancel the executions that have not ended, up to 1,000: what is queued at once, what runs soon."""
-    return send(await workflows.cancel(caller, workflow_id, once))
-
-
-@router.get("/{workflow_id}/status", response_model=WorkflowReport)
-async def get_workflow_status(caller: CanRead, workflows: Workflows, workflow_id: UUID) -> Response:
-    """Return how the latest execution goes, step by step, and what each step waits for."""
-    return send_model(await workflows.report(caller, workflow_id))
-
-
-@router.get("/{workflow_id}/executions", response_model=Page[Execution])
-async def list_executions(
-    caller: CanRead,
-    workflows: Workflows,
-    workflow_id: UUID,
-    status: Annotated[list[ExecutionStatus] | None, Query(max_length=7, description="any of these")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+@router.get("/{workflow_id}/versions/{version}", response_model=WorkflowVersion)
+async def get_workflow_version(
+    caller: CanRead, workflows: Workflows, workflow_id: UUID, version: Annotated[int, Path(ge=1, lt=2**31)]
 ) -> Response:
-    """List the executions of a workflow, newest first."""
-    return send_model(await workflows.list_executions(caller, workflow_id, tuple(status or ()), cursor, limit))
-
-
-@executions_router.get("/{execution_id}", response_model=ExecutionDetail)
-async def get_execution(caller: CanRead, workflows: Workflows, execution_id: UUID) -> Response:
-    """Return an execution, step by step."""
-    return send_model(await workflows.execution(caller, execution_id))
-
-
-@executions_router.get("/{execution_id}/events", response_model=Page[JournalEvent])
-async def list_execution_events(
-    caller: CanRead, workflows: Workflows, execution_id: UUID, limit: Limit = 50, cursor: Cursor = None
-) -> Response:
-    """Return the journal of an execution, oldest line first."""
-    return send_model(await workflows.events(caller, execution_id, cursor, limit))
+    """Return a version of a workflow; it never changes, and executions keep the one they started with."""
+    return send_model(await workflows.version(caller, workflow_id, version))
 
 
 @stats_router.get("/stats", response_model=WorkflowStats)
 async def count_workflows(caller: CanRead, workflows: Workflows) -> Response:
     """Count workflows, executions and open steps."""
     return send_model(await workflows.stats(caller))
+
+
+ROUTERS = (
+    router,
+    schedule_router,
+    workflow_executions_router,
+    executions_router,
+    control_router,
+    approvals_router,
+    signals_router,
+    stats_router,
+)

@@ -21,7 +21,18 @@ from tmws_workflow.attempts import Attempts
 from tmws_workflow.committer import Committed, Committer
 from tmws_workflow.contexts import Context, Contexts
 from tmws_workflow.definition import PlannedStep
-from tmws_workflow.engine import Aborted, Completed, Failed, Outcome, Released, Report, Skipped, TimedOut, Verdict
+from tmws_workflow.engine import (
+    Aborted,
+    Completed,
+    Failed,
+    Outcome,
+    OutcomeUnknown,
+    Released,
+    Report,
+    Skipped,
+    TimedOut,
+    Verdict,
+)
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.pinned import pinned
 from tmws_workflow.repository.queue import Held, Queue
@@ -31,6 +42,12 @@ _log = logging.getLogger(__name__)
 
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 1.0
 RETRY_S = 0.5
+_UNKNOWN = OutcomeUnknown(
+    {
+        "code": "outcome_unknown",
+        "message": "The step was stopped while it ran. Find out whether it had its effect before you retry.",
+    }
+)
 IN_FLIGHT = Gauge("workflow_steps_in_flight", "Steps this worker runs")
 
 
@@ -42,6 +59,7 @@ class Pace:
     heartbeat_s: float = 5.0
     sweep_s: float = 2.0
     watch_s: float = 0.5
+    tick_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -50,6 +68,8 @@ class _Running:
     task: asyncio.Task[None] | None = None
     stopped_by: Outcome | None = field(default=None)
     is_reporting: bool = False
+    # Whether an effect that must not happen twice may have happened.
+    is_past_return: bool = False
 
 
 class Runner:
@@ -69,17 +89,28 @@ class Runner:
         self._running: dict[tuple[UUID, str], _Running] = {}
         self._woken = asyncio.Event()
         self._is_leaving = False
+        self._reserved = 0
         self.ring: Callable[[], None] = lambda: None
         self.on_waits_due: Callable[[], None] = lambda: None
+        self.on_committed: Callable[[], None] = lambda: None
         self.committer = Committer(database, plans, owner, pace.lease_s, self)
 
     def wake(self) -> None:
         """Look for work now."""
         self._woken.set()
 
-    def room(self, freed: int = 0) -> int:
-        """Return how many steps can be taken once `freed` have ended."""
-        return 0 if self._is_leaving else self._limit - len(self._running) + freed
+    def announce(self) -> None:
+        """Look for work now, and have other workers do so too."""
+        self.wake()
+        self.ring()
+
+    def room(self) -> int:
+        """Return how many steps can be taken."""
+        return 0 if self._is_leaving else self._limit - len(self._running)
+
+    def room_to_adopt(self, freed: int) -> int:
+        """Return how many steps can be taken at once when `freed` end; namespaces that wait for room come first."""
+        return 0 if self._is_leaving else max(0, self.room() + freed - self._reserved)
 
     def note(self, report: Report) -> None:
         """Remember the result of a step, for those that come after it."""
@@ -96,8 +127,8 @@ class Runner:
         for held in committed.adopted:
             self._start(held)
         if committed.left_ready:
-            self.wake()
-            self.ring()
+            self.announce()
+        self.on_committed()
 
     async def poll(self) -> None:
         """Claim steps until cancelled: at once when woken, otherwise after a pause that grows while nothing comes."""
@@ -116,8 +147,10 @@ class Runner:
         self.on_waits_due()
         free = self.room()
         if free <= 0:
+            self._reserved = await queue.others(self._contexts.namespaces())
             return False
         claimed = await queue.claim(free, self._owner, self._pace.lease_s)
+        self._reserved = 0
         for held, origin in claimed:
             self._contexts.learn(origin)
             self._start(held)
@@ -141,14 +174,14 @@ class Runner:
                 await self._queue.renew(held, self._owner, self._pace.lease_s)
 
     async def watch_cancellations(self) -> None:
-        """Stop the steps of executions that are being cancelled."""
+        """Stop the steps that nobody wants any more."""
         while True:
             await asyncio.sleep(self._pace.watch_s)
-            executions = {execution_id for execution_id, _ in self._running}
-            for execution_id in await self._queue.cancelling(executions) if executions else ():
-                for running in list(self._running.values()):
-                    if running.held.execution_id == execution_id:
-                        _stop(running, Aborted())
+            held = [running.held for running in self._running.values()]
+            for key in await self._queue.unwanted(held) if held else ():
+                running = self._running.get(key)
+                if running is not None:
+                    _stop(running, Aborted())
 
     async def leave(self, timeout_s: float) -> None:
         """Hand back what is not finished; what is finished is still committed."""
@@ -192,14 +225,14 @@ class Runner:
         try:
             async with deadline:
                 context = await self._open(held.execution_id)
-                return context, await self._attempt(held, context)
+                return context, await self._attempt(running, context)
         except TimeoutError:
             return context, TimedOut({"code": "timeout", "message": "The step took longer than its timeout."})
         except asyncio.CancelledError:
             if running.stopped_by is None or running.task is None:
                 raise
             running.task.uncancel()
-            return context, running.stopped_by
+            return context, _UNKNOWN if running.is_past_return else running.stopped_by
         except LookupError as error:
             return context, Failed({"code": "deleted", "message": str(error)})
 
@@ -210,8 +243,8 @@ class Runner:
             except Unavailable:
                 await asyncio.sleep(RETRY_S * random.random())  # noqa: S311 -- spreads the retries
 
-    async def _attempt(self, held: Held, context: Context) -> Outcome:
-        origin = context.origin
+    async def _attempt(self, running: _Running, context: Context) -> Outcome:
+        held, origin = running.held, context.origin
         parent = propagate.extract({"traceparent": origin.traceparent} if origin.traceparent else {})
         with tracer.start_as_current_span(f"step {held.path}", context=parent, kind=SpanKind.CONSUMER) as span:
             span.set_attributes(
@@ -229,7 +262,11 @@ class Runner:
                     await asyncio.sleep(RETRY_S)
                 except InvalidDefinition as error:
                     return Failed({"code": "definition", "message": str(error)})
-            return await self._attempts.run(step, context, held.attempt)
+
+            def begin() -> None:
+                running.is_past_return = step.is_at_most_once
+
+            return await self._attempts.run(step, held, context, begin)
 
     async def _prepare(self, held: Held, context: Context) -> PlannedStep:
         origin = context.origin
@@ -237,7 +274,9 @@ class Runner:
         if known is None:
             async with self._database.connection() as connection:
                 known = await self._plans.get(connection, origin.workflow_id, origin.workflow_version)
-        step = known.steps[held.path]
+        step = known.step(held.path)
+        if step is None:
+            raise LookupError("the definition has no such step")
         await self._contexts.complete(context, step.reads if step.is_lenient else step.reads.union(step.needs))
         return step
 

@@ -2,7 +2,7 @@
 
     python -m tmws_workflow.sandbox        reads requests on stdin, writes answers on stdout, ends with stdin
 
-A message is its length (4 bytes, big-endian) and JSON: `{"text", "data"}` → `{"value"}` or `{"error"}`.
+A message is its length (4 bytes, big-endian) and JSON: `{"text", "knows_item", "data"}` → `{"value"}` or `{"error"}`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Sandbox:
         Raises:
             ExpressionError: it has none, or needs more time or memory than it may.
         """
-        request = orjson.dumps({"text": expression.text, "data": data})
+        request = orjson.dumps({"text": expression.text, "knows_item": expression.knows_item, "data": data})
         async with self._free:
             try:
                 child = await self._start()
@@ -68,7 +68,7 @@ class Sandbox:
                 *command, stdin=PIPE, stdout=PIPE, start_new_session=True
             )
             async with asyncio.timeout(START_TIMEOUT_S):
-                await _ask(self._child, orjson.dumps({"text": "true", "data": {}}))
+                await _ask(self._child, orjson.dumps({"text": "true", "knows_item": False, "data": {}}))
         return self._child
 
     async def _stop(self) -> None:
@@ -98,7 +98,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        value = evaluate(compile_expression(request["text"]), request["data"])
+        expression = compile_expression(request["text"], knows_item=request["knows_item"])
+        value = evaluate(expression, request["data"])
         check_size(value)
     except (ExpressionError, MemoryError, RecursionError) as error:
         return {"error": str(error) or "the evaluation needed more memory than it may use"}

@@ -1,24 +1,18 @@
-"""What can be done with workflows and executions; each method is one transaction."""
+"""What can be done with workflows; each method is one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from tmws_contracts.common import Page
+from tmws_contracts.executions import VersionSummary, WorkflowVersion
 from tmws_contracts.workflow import (
-    Cancellation,
-    Execution,
-    ExecutionDetail,
-    ExecutionRequest,
-    ExecutionStatus,
-    JournalEvent,
     NewWorkflow,
     Validation,
     Workflow,
     WorkflowChange,
-    WorkflowReport,
     WorkflowStats,
     WorkflowType,
 )
@@ -29,30 +23,22 @@ from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.pagination import Cursors
 from tmws_shared.replies import match_version, reply
 from tmws_workflow.definition import Plan
-from tmws_workflow.engine import OUTPUT_STEP, Advance
-from tmws_workflow.errors import (
-    DefinitionInvalid,
-    ExecutionNotFound,
-    ExecutionsOpen,
-    WorkflowNotFound,
-)
-from tmws_workflow.launching import launch
-from tmws_workflow.plans import Plans
-from tmws_workflow.reports import show_steps
+from tmws_workflow.engine import OUTPUT_STEP
+from tmws_workflow.errors import DefinitionInvalid, ExecutionsOpen, VersionNotFound, WorkflowNotFound
+from tmws_workflow.paging import page_of
+from tmws_workflow.repository.counts import count_executions
 from tmws_workflow.repository.executions import ExecutionRepository
-from tmws_workflow.repository.journal import Journal
+from tmws_workflow.repository.schedules import ScheduleRepository
 from tmws_workflow.repository.workflows import WorkflowFilter, WorkflowRepository, WorkflowState
 from tmws_workflow.validation import InvalidDefinition, plan_workflow
 
 
 class WorkflowService:
-    """The workflows of all namespaces; a caller sees only its own. `ring` tells the workers of new work."""
+    """The workflows of all namespaces; a caller sees only its own."""
 
-    def __init__(self, database: Database, cursors: Cursors, plans: Plans, ring: Callable[[], None]) -> None:
+    def __init__(self, database: Database, cursors: Cursors) -> None:
         self._database = database
         self._cursors = cursors
-        self._plans = plans
-        self._ring = ring
 
     async def validate(self, workflow: NewWorkflow) -> Validation:
         """Check a definition, saving nothing.
@@ -102,7 +88,7 @@ class WorkflowService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             found = await WorkflowRepository(connection, caller.namespace).list_page(wanted, after, limit + 1)
-        return self._page(found, limit, context)
+        return page_of(self._cursors, found, limit, context)
 
     async def update(
         self, caller: Principal, workflow_id: UUID, change: WorkflowChange, if_match: str | None
@@ -128,7 +114,7 @@ class WorkflowService:
             return await _view(workflows, workflow_id)
 
     async def delete(self, caller: Principal, workflow_id: UUID, if_match: str | None) -> None:
-        """Delete a workflow with its history.
+        """Delete a workflow with its history and its schedules.
 
         Raises:
             WorkflowNotFound: there is none.
@@ -140,117 +126,43 @@ class WorkflowService:
             open_ids = await workflows.open_executions(workflow_id)
             if open_ids:
                 raise ExecutionsOpen(open_ids)
+            await ScheduleRepository(connection, caller.namespace).delete_all(workflow_id)
             await workflows.delete(workflow_id)
 
-    async def execute(self, caller: Principal, workflow_id: UUID, wanted: ExecutionRequest, attempt: Attempt) -> Reply:
-        """Accept an execution: once this returns, it will run whatever happens.
+    async def versions(
+        self, caller: Principal, workflow_id: UUID, cursor: str | None, limit: int
+    ) -> Page[VersionSummary]:
+        """Return a page of a workflow's versions, newest first.
 
         Raises:
             WorkflowNotFound: there is none.
-            ParametersInvalid: the parameters do not fit the inputs.
+            MalformedRequest: the cursor belongs to another list.
         """
-
-        async def work(connection: Connection) -> Reply:
+        context = {"list": f"versions of {workflow_id}", "namespace": caller.namespace}
+        after = self._cursors.decode(cursor, **context)
+        async with self._database.connection() as connection:
             workflows = WorkflowRepository(connection, caller.namespace)
-            state = await workflows.lock_to_execute(workflow_id)
-            if state is None:
-                raise WorkflowNotFound
-            accepted = await launch(connection, self._plans, caller, state, wanted.parameters, wanted.priority)
-            return reply(accepted, 202, location=f"/api/v1/executions/{accepted.execution_id}")
+            await _view(workflows, workflow_id)
+            found = await workflows.versions(workflow_id, after[0] if after else None, limit + 1)
+        return page_of(self._cursors, [(version, [version.version]) for version in found], limit, context)
 
-        try:
-            answer = await do_once(self._database, attempt, work)
-        except InvalidDefinition as error:
-            raise DefinitionInvalid(error.problems) from error
-        self._ring()
-        return answer
-
-    async def cancel(self, caller: Principal, workflow_id: UUID, attempt: Attempt) -> Reply:
-        """Cancel every execution of a workflow that has not ended.
+    async def version(self, caller: Principal, workflow_id: UUID, version: int) -> WorkflowVersion:
+        """Return a version of a workflow with its definition.
 
         Raises:
-            WorkflowNotFound: there is none.
-        """
-
-        async def work(connection: Connection) -> Reply:
-            await _view(WorkflowRepository(connection, caller.namespace), workflow_id)
-            journal = Journal(connection)
-            locked = await journal.lock(await journal.open_of(caller.namespace, workflow_id))
-            steps = await journal.steps([], list(locked.states))
-            advances = [Advance(state, steps.get(key, {}), {}) for key, state in locked.states.items()]
-            reached = [advance.execution.id for advance in advances if advance.cancel()]
-            await journal.write(locked, advances, lease_s=0)
-            return reply(Cancellation(workflow_id=workflow_id, executions=reached))
-
-        return await do_once(self._database, attempt, work)
-
-    async def report(self, caller: Principal, workflow_id: UUID) -> WorkflowReport:
-        """Return how the latest execution of a workflow goes.
-
-        Raises:
-            WorkflowNotFound: there is none.
+            VersionNotFound: there is none.
         """
         async with self._database.connection() as connection:
-            workflow = await _view(WorkflowRepository(connection, caller.namespace), workflow_id)
-            execution = await ExecutionRepository(connection, caller.namespace).latest(workflow_id)
-            if execution is None:
-                return _never_run(workflow)
-            detail = await self._detail(connection, caller, execution)
-        shown = {name: getattr(detail, name) for name in WorkflowReport.model_fields if hasattr(detail, name)}
-        return WorkflowReport.model_validate({**shown, "execution_id": detail.id})
-
-    async def list_executions(
-        self,
-        caller: Principal,
-        workflow_id: UUID,
-        status: Sequence[ExecutionStatus],
-        cursor: str | None,
-        limit: int,
-    ) -> Page[Execution]:
-        """Return a page of a workflow's executions, newest first.
-
-        Raises:
-            WorkflowNotFound: there is none.
-            MalformedRequest: the cursor belongs to another list.
-        """
-        context = {"list": f"executions of {workflow_id}", "namespace": caller.namespace, "filter": list(status)}
-        after = self._cursors.decode(cursor, **context)
-        async with self._database.connection() as connection:
-            await _view(WorkflowRepository(connection, caller.namespace), workflow_id)
-            executions = ExecutionRepository(connection, caller.namespace)
-            found = await executions.list_page(workflow_id, status, after, limit + 1)
-        return self._page(found, limit, context)
-
-    async def execution(self, caller: Principal, execution_id: UUID) -> ExecutionDetail:
-        """Return an execution, step by step.
-
-        Raises:
-            ExecutionNotFound: there is none.
-        """
-        async with self._database.connection() as connection:
-            execution = await _execution(connection, caller, execution_id)
-            return await self._detail(connection, caller, execution)
-
-    async def events(self, caller: Principal, execution_id: UUID, cursor: str | None, limit: int) -> Page[JournalEvent]:
-        """Return a page of an execution's journal, oldest first.
-
-        Raises:
-            ExecutionNotFound: there is none.
-            MalformedRequest: the cursor belongs to another list.
-        """
-        context = {"list": f"events of {execution_id}", "namespace": caller.namespace}
-        after = self._cursors.decode(cursor, **context)
-        async with self._database.connection() as connection:
-            await _execution(connection, caller, execution_id)
-            executions = ExecutionRepository(connection, caller.namespace)
-            found = await executions.events(execution_id, after[0] if after else 0, limit + 1)
-        return self._page([(event, [event.seq]) for event in found], limit, context)
+            found = await WorkflowRepository(connection, caller.namespace).version(workflow_id, version)
+        if found is None:
+            raise VersionNotFound
+        return found
 
     async def stats(self, caller: Principal) -> WorkflowStats:
         """Count the namespace's workflows, executions and open steps."""
         async with self._database.connection() as connection:
             executions = ExecutionRepository(connection, caller.namespace)
-            by_status = await executions.count_by_status()
+            by_status = await count_executions(connection, caller.namespace)
             queue = dict(await executions.queue() or {})
             workflows = await WorkflowRepository(connection, caller.namespace).count()
         oldest = queue.get("oldest")
@@ -262,21 +174,6 @@ class WorkflowService:
             steps_waiting=queue.get("waiting", 0),
             oldest_ready_s=None if oldest is None else float(oldest),
         )
-
-    def _page(self, found: Sequence[tuple[Any, list[Any]]], limit: int, context: dict[str, Any]) -> Page[Any]:
-        more = len(found) > limit
-        next_cursor = self._cursors.encode(found[limit - 1][1], **context) if more else None
-        return Page(items=[item for item, _ in found[:limit]], next_cursor=next_cursor)
-
-    async def _detail(self, connection: Connection, caller: Principal, execution: Execution) -> ExecutionDetail:
-        rows = await ExecutionRepository(connection, caller.namespace).steps(execution.id)
-        try:
-            plan = await self._plans.get(connection, execution.workflow_id, execution.workflow_version)
-        except InvalidDefinition:
-            plan = Plan({}, {}, None)
-        steps = show_steps(rows, plan)
-        fields = {name: getattr(execution, name) for name in Execution.model_fields}
-        return ExecutionDetail.model_validate({**fields, "steps": steps})
 
 
 def _plan(kind: WorkflowType, config: Mapping[str, Any]) -> Plan:
@@ -299,27 +196,3 @@ async def _lock(workflows: WorkflowRepository, workflow_id: UUID, if_match: str 
         raise WorkflowNotFound
     match_version(if_match, state.version)
     return state
-
-
-async def _execution(connection: Connection, caller: Principal, execution_id: UUID) -> Execution:
-    execution = await ExecutionRepository(connection, caller.namespace).get(execution_id)
-    if execution is None:
-        raise ExecutionNotFound
-    return execution
-
-
-def _never_run(workflow: Workflow) -> WorkflowReport:
-    return WorkflowReport(
-        workflow_id=workflow.id,
-        execution_id=None,
-        workflow_version=workflow.config_version,
-        status=ExecutionStatus.PENDING,
-        progress=0,
-        output=None,
-        error=None,
-        created_at=None,
-        started_at=None,
-        finished_at=None,
-        cancel_requested_at=None,
-        steps=[],
-    )

@@ -31,38 +31,41 @@ class Text:
 
 Template: TypeAlias = Any
 Report = Callable[[str, str], None]
+Compile = Callable[[str], Expression]
 
 
-def parse_template(value: Any, pointer: str, report: Report) -> Template:
+def parse_template(value: Any, pointer: str, report: Report, compile_: Compile = compile_expression) -> Template:
     """Return the value with every string that holds expressions compiled; problems go to `report`."""
     if isinstance(value, str):
-        return _parse_text(value, pointer, report)
+        return _parse_text(value, pointer, report, compile_)
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        return [parse_template(item, f"{pointer}/{place}", report) for place, item in enumerate(items)]
+        return [parse_template(item, f"{pointer}/{place}", report, compile_) for place, item in enumerate(items)]
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
-        return {key: parse_template(item, f"{pointer}/{escape(key)}", report) for key, item in members.items()}
+        return {
+            key: parse_template(item, f"{pointer}/{escape(key)}", report, compile_) for key, item in members.items()
+        }
     return value
 
 
-def _parse_text(text: str, pointer: str, report: Report) -> str | Text:
+def _parse_text(text: str, pointer: str, report: Report, compile_: Compile) -> str | Text:
     if OPEN not in text:
         return text
     try:
-        return Text(tuple(_split(text)))
+        return Text(tuple(_split(text, compile_)))
     except ExpressionError as error:
         report(pointer, str(error))
         return text
 
 
-def _split(text: str) -> Iterator[str | Expression]:
+def _split(text: str, compile_: Compile) -> Iterator[str | Expression]:
     start = 0
     while (opened := text.find(OPEN, start)) >= 0:
         if opened > start:
             yield text[start:opened]
         closed = _find_close(text, opened + len(OPEN))
-        yield compile_expression(text[opened + len(OPEN) : closed].strip())
+        yield compile_(text[opened + len(OPEN) : closed].strip())
         start = closed + len(CLOSE)
     if start < len(text):
         yield text[start:]

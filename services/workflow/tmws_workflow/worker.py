@@ -14,23 +14,30 @@ from tmws_shared.auth import InternalTokens
 from tmws_shared.background import Loop, create_worker, every, keep_running
 from tmws_shared.clock import new_id
 from tmws_shared.database import Connection, Database
-from tmws_shared.events import Reader, forget_old_events
+from tmws_shared.event_reader import Reader, forget_old_events
+from tmws_shared.events import relaying
 from tmws_shared.http import ServiceClient
 from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell, ringing
 from tmws_workflow.attempts import Attempts
+from tmws_workflow.children import ChildExecutions
+from tmws_workflow.egress.client import Egress
 from tmws_workflow.models import SCHEMA
 from tmws_workflow.plans import Plans
+from tmws_workflow.presence import Presence
+from tmws_workflow.repository.counts import add_up
+from tmws_workflow.repository.schedules import forget_old_fires
 from tmws_workflow.runner import Pace, Runner
 from tmws_workflow.sandbox import Sandbox
 from tmws_workflow.settings import BELL, WorkflowSettings
-from tmws_workflow.steps.base import Services
+from tmws_workflow.steps.base import Children, Services
 from tmws_workflow.sweeper import Sweeper
+from tmws_workflow.ticker import Ticker
 
 FORGET_EVERY_S = 600.0
+ADD_UP_EVERY_S = 5.0
 LEAVE_S = 3.0
-# arq polls; twice as often costs an idle worker another 1 % of a core.
-BELL_POLL_S = 0.1
+ORPHANS_PERIODS = 3
 # Without Redis nobody announces a finished task, so waiting steps ask for it themselves.
 LOOK_AGAIN_S, LOOK_AGAIN_WITHOUT_REDIS_S = 60.0, 2.0
 
@@ -41,43 +48,62 @@ def build(settings: WorkflowSettings, pace: Pace | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def open_loops(app: FastAPI) -> AsyncGenerator[dict[str, Loop]]:
+        plans = Plans()
         async with (
             open_database(settings, "tmws_workflow", SCHEMA) as database,
-            _open_services(settings, database) as services,
+            _open_services(settings, database, children := ChildExecutions(database, plans)) as services,
             _open_sandbox() as sandbox,
         ):
             app.state.checks["database"] = database.check
-            runner = Runner(
-                database, Plans(), Attempts(services, sandbox), new_id(), settings.workflow_in_flight, rhythm
-            )
+            worker_id, limit = new_id(), settings.workflow_in_flight
+            runner = Runner(database, plans, Attempts(services, sandbox), worker_id, limit, rhythm)
             sweeper = Sweeper(database, runner.committer, services, rhythm.sweep_s)
             runner.on_waits_due = sweeper.wake
-            async with _open_bell(settings, runner, sweeper, database) as bells, _committing(runner):
-                yield bells | {
-                    "run steps": runner.poll,
-                    "renew leases": runner.beat,
-                    "watch cancellations": runner.watch_cancellations,
-                    "sweep": sweeper.sweep,
-                    "look at waiting steps": sweeper.look,
-                    "withdraw": sweeper.withdraw,
-                    "purge": sweeper.purge,
-                    "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
-                    "forget old events": lambda: every(FORGET_EVERY_S, lambda: forget_old_events(database)),
-                }
+            children.announce = runner.announce
+            ticker = Ticker(database, plans, runner.announce, rhythm.tick_s)
+            presence = Presence(database, worker_id, limit, lambda: limit - runner.room(), rhythm.heartbeat_s)
+            async with (
+                _open_bell(settings, runner, sweeper, database) as bells,
+                relaying(database, settings.redis_url.get_secret_value()) as (relay, runner.on_committed),
+                _committing(runner),
+            ):
+                yield (
+                    bells
+                    | relay
+                    | {
+                        "run steps": runner.poll,
+                        "renew leases": runner.beat,
+                        "watch cancellations": runner.watch_cancellations,
+                        "sweep": sweeper.sweep,
+                        "look at waiting steps": sweeper.look,
+                        "withdraw": sweeper.withdraw,
+                        "cancel orphans": lambda: every(ORPHANS_PERIODS * rhythm.sweep_s, children.cancel_orphans),
+                        "purge": sweeper.purge,
+                        "fire schedules": ticker.run,
+                        "show presence": presence.show,
+                        "forget old fires": lambda: every(FORGET_EVERY_S, lambda: forget_old_fires(database)),
+                        "add up counts": lambda: every(ADD_UP_EVERY_S, lambda: add_up(database)),
+                        "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
+                        "forget old events": lambda: every(FORGET_EVERY_S, lambda: forget_old_events(database)),
+                    }
+                )
 
     return create_worker("workflow-worker", settings, open_loops)
 
 
 @asynccontextmanager
-async def _open_services(settings: WorkflowSettings, database: Database) -> AsyncGenerator[Services]:
+async def _open_services(
+    settings: WorkflowSettings, database: Database, children: Children
+) -> AsyncGenerator[Services]:
     tokens = InternalTokens(settings.secret_key.get_secret_value())
     task = ServiceClient(settings.task_url, "task", tokens)
     memory = ServiceClient(settings.memory_url, "memory", tokens)
-    has_redis = bool(settings.redis_url.get_secret_value())
+    egress = Egress(settings.http_allowed, settings.secrets, settings.workflow_http_timeout_seconds)
+    look_again_s = LOOK_AGAIN_S if settings.redis_url.get_secret_value() else LOOK_AGAIN_WITHOUT_REDIS_S
     try:
-        yield Services(database, task, memory, LOOK_AGAIN_S if has_redis else LOOK_AGAIN_WITHOUT_REDIS_S)
+        yield Services(database, task, memory, look_again_s, egress, children)
     finally:
-        await asyncio.gather(task.close(), memory.close())
+        await asyncio.gather(task.close(), memory.close(), egress.close())
 
 
 @asynccontextmanager
@@ -109,16 +135,21 @@ async def _open_bell(
     if not redis_url:
         yield {}
         return
-    bell = Doorbell(redis_url, BELL, poll_s=BELL_POLL_S)
+    bell = Doorbell(redis_url, BELL)
 
     async def hear(connection: Connection, event: Event) -> None:
         await sweeper.hear(connection, event)
         runner.wake()
 
+    def wake() -> None:
+        # The API has committed something: there may be steps to run, and events to relay.
+        runner.wake()
+        runner.on_committed()
+
     reader = Reader(database, redis_url, "workflow", TASK_FINISHED, hear)
     async with ringing(redis_url, BELL) as ringer:
         runner.ring = ringer.ask
-        yield {"hear the bell": lambda: bell.listen(runner.wake), "read events": reader.run}
+        yield {"hear the bell": lambda: bell.listen(wake), "read events": reader.run}
     await asyncio.gather(reader.close(), bell.close())
 
 

@@ -273,3 +273,21 @@ async def test_refusal_of_a_service_is_passed_back(short_directory: Path) -> Non
     async with upstream(short_directory, refusal) as service:
         caller = await ask(service, scope("POST"))
     assert (caller.status, caller.body, caller.headers[b"retry-after"]) == (409, b'{"status":409}', b"2")
+
+
+async def test_streams_leave_the_connections_to_others(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmws_gateway.proxy.MAX_CONNECTIONS", 1)
+    wanted = scope(headers=[(b"accept", b"text/event-stream")])
+    async with upstream(short_directory, [FOREVER, *[EVENT] * 1_000]) as service, proxy_to(service.url) as proxy:
+        streams = [Caller() for _ in range(3)]
+        following = [asyncio.create_task(proxy(wanted, stream.receive, stream.send)) for stream in streams]
+        async with asyncio.timeout(5):
+            while not all(stream.messages for stream in streams):
+                await asyncio.sleep(0.01)
+            service.answers[:] = [ok(b"hello")]
+            caller = Caller()
+            await proxy(scope(), caller.receive, caller.send)
+        for stream in streams:
+            stream.leaves.set()
+        await asyncio.gather(*following)
+    assert caller.body == b"hello"

@@ -87,7 +87,7 @@ async def test_null_for_a_field_that_needs_a_value_is_refused(task: ServiceUnder
 
 async def test_task_cannot_be_its_own_parent(task: ServiceUnderTest) -> None:
     task_id = await create(task)
-    assert (await put(task, task_id, parent_id=task_id)).status_code == 422
+    assert (await put(task, task_id, parent_id=task_id)).status_code == 409
 
 
 async def test_completing_sets_progress_and_result(task: ServiceUnderTest) -> None:
@@ -179,11 +179,36 @@ async def test_dependency_named_twice_counts_once(task: ServiceUnderTest) -> Non
     assert (await task.call("GET", f"/api/v1/tasks/{last}")).json()["ready"] is True
 
 
-async def test_parents_of_each_other_at_once_do_not_wait_for_each_other(task: ServiceUnderTest) -> None:
+async def test_of_two_that_become_each_others_parent_at_once_one_does(task: ServiceUnderTest) -> None:
     first, second = await create(task), await create(task)
     changes = [change for _ in range(10) for change in ((first, second), (second, first))]
     answers = await asyncio.gather(*(put(task, child, parent_id=parent) for child, parent in changes))
-    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.status_code for answer in answers} == {200, 409}
+    tasks = [(await task.call("GET", f"/api/v1/tasks/{one}")).json() for one in (first, second)]
+    assert sum(one["parent_id"] is not None for one in tasks) == 1
+
+
+async def test_task_cannot_lie_under_its_own_subtask(task: ServiceUnderTest) -> None:
+    top = await create(task)
+    middle = await create(task, parent_id=top)
+    bottom = await create(task, parent_id=middle)
+    refused = await put(task, top, parent_id=bottom)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (409, "/parent_id")
+    assert refused.json()["type"] == "urn:tmws:problem:parent-cycle"
+
+
+async def test_patch_merges_metadata_and_put_replaces_it(task: ServiceUnderTest) -> None:
+    task_id = await create(task, metadata={"a": 1, "b": {"c": 2, "d": 3}})
+    patched = await task.call("PATCH", f"/api/v1/tasks/{task_id}", json={"metadata": {"a": None, "b": {"c": 4}}})
+    assert patched.json()["metadata"] == {"b": {"c": 4, "d": 3}}
+    assert (await put(task, task_id, metadata={"e": 5})).json()["metadata"] == {"e": 5}
+
+
+async def test_patch_with_a_stale_etag_is_refused(task: ServiceUnderTest) -> None:
+    task_id = await create(task)
+    await put(task, task_id, title="Another")
+    stale = await task.call("PATCH", f"/api/v1/tasks/{task_id}", json={"title": "x"}, headers={"If-Match": '"1"'})
+    assert stale.status_code == 412
 
 
 async def test_deleted_task_is_gone(task: ServiceUnderTest) -> None:
@@ -221,6 +246,6 @@ async def test_finished_task_leaves_an_event_in_the_outbox(task: ServiceUnderTes
     task_id = await create(task)
     await complete(task, task_id)
     connection = await asyncpg.connect(database.for_service("task"))
-    types = await connection.fetch("SELECT type FROM outbox WHERE subject = $1", task_id)
+    types = await connection.fetch("SELECT type FROM outbox WHERE subject = $1 ORDER BY position", task_id)
     await connection.close()
-    assert [row["type"] for row in types] == ["task.completed"]
+    assert [row["type"] for row in types] == ["task.created", "task.completed"]

@@ -30,4 +30,4 @@ async def engine(database: DatabaseUrls, folder: Path) -> AsyncGenerator[Engine]
 @pytest.fixture
 async def empty_queue(engine: Engine) -> None:
     """Forget what earlier tests left ready, so that a claim takes the steps of this test."""
-    await engine.sql("TRUNCATE executions, step_executions, events")
+    await engine.sql("TRUNCATE executions, step_executions, events CASCADE")

@@ -134,7 +134,8 @@ async def test_step_stopped_while_it_makes_its_task_says_which_one(folder):
     async with upstream(folder, slowly) as tasks:
         client = ServiceClient(tasks.url, "task", InternalTokens(SECRET))
         principal = Principal(subject="test", scopes=Task.scopes)
-        call = StepCall(new_id(), "ask", {"title": "t"}, {}, principal, Services(None, client, client, 60), now())
+        services = Services(None, client, client, 60, None, None)
+        call = StepCall(new_id(), "ask", {"title": "t"}, {}, principal, services, now())
         starting = asyncio.create_task(Task().start(call))
         await asyncio.sleep(0.1)
         starting.cancel()

@@ -43,9 +43,9 @@ def test_unknown_path_finds_nothing(path: str) -> None:
 
 
 def test_wrong_method_finds_what_is_allowed() -> None:
-    found = TABLE.match("PATCH", "/api/v1/tasks/7")
+    found = TABLE.match("PUT", "/api/v1/memory/7")
     assert found.route is None
-    assert found.allowed == ("DELETE", "GET", "HEAD", "PUT")
+    assert found.allowed == ("DELETE", "GET", "HEAD", "PATCH")
 
 
 def test_route_without_a_scope_cannot_be_made() -> None:

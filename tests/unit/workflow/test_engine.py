@@ -6,6 +6,7 @@ import pytest
 
 from tmws_contracts.common import Priority
 from tmws_contracts.workflow import ExecutionStatus, StepStatus
+from tmws_workflow.definition import Plan
 from tmws_workflow.engine import (
     OUTPUT_STEP,
     Aborted,
@@ -24,6 +25,7 @@ from tmws_workflow.engine import (
     Waits,
     closes,
 )
+from tmws_workflow.engine.control import cancel
 
 EXECUTION = UUID(int=1)
 WORKER, OTHER = UUID(int=7), UUID(int=8)
@@ -41,7 +43,7 @@ def pending(path, unmet=1):
 def advance(*steps, successors=None, adoption=None, **execution):
     fields = {"status": ExecutionStatus.RUNNING, "priority": Priority.MEDIUM, "open_steps": len(steps), "last_seq": 3}
     state = ExecutionState(EXECUTION, **(fields | execution))
-    return Advance(state, {step.path: step for step in steps}, successors or {}, adoption)
+    return Advance(state, {step.path: step for step in steps}, Plan({}, successors or {}, None), adoption)
 
 
 def report(path, outcome, fence=1, owner=WORKER):
@@ -251,14 +253,14 @@ def test_released_attempt_does_not_count():
 
 def test_cancel_closes_what_is_queued_at_once():
     result = advance(pending("a"), StepState("b", StepStatus.READY), status=ExecutionStatus.PENDING)
-    assert result.cancel()
+    assert cancel(result)
     assert result.execution.status is ExecutionStatus.CANCELLED
     assert types(result) == ["execution.cancel_requested", "step.cancelled", "step.cancelled", "execution.cancelled"]
 
 
 def test_cancel_waits_for_what_runs():
     result = advance(running("a"), pending("b"))
-    result.cancel()
+    cancel(result)
     assert result.execution.status is ExecutionStatus.CANCELLING
     result.report(report("a", Aborted()))
     assert result.execution.status is ExecutionStatus.CANCELLED
@@ -266,7 +268,7 @@ def test_cancel_waits_for_what_runs():
 
 def test_result_that_comes_during_cancellation_is_kept():
     result = advance(running("a"))
-    result.cancel()
+    cancel(result)
     result.report(report("a", Completed(1)))
     assert result.steps["a"].status is StepStatus.COMPLETED
     assert result.execution.status is ExecutionStatus.CANCELLED
@@ -275,7 +277,7 @@ def test_result_that_comes_during_cancellation_is_kept():
 @pytest.mark.parametrize("status", [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLING])
 def test_cancel_of_what_ends_or_has_ended_changes_nothing(status):
     result = advance(status=status)
-    assert not result.cancel()
+    assert not cancel(result)
     assert result.events == []
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import func, update
 from sqlmodel import col
 
 from tmws_contracts.common import Priority
+from tmws_contracts.executions import VersionSummary, WorkflowVersion
 from tmws_contracts.workflow import Workflow, WorkflowStatus, WorkflowType
 from tmws_shared.database import Connection, Row
 from tmws_shared.pagination import Conditions, Keyset
@@ -20,7 +21,7 @@ from tmws_workflow.models import WorkflowRow
 # The workflow's last five columns mirror its latest execution. They are read from it instead of being kept:
 # a row that every execution had to write would make executions of one workflow wait for each other.
 _STATUS = """CASE WHEN e.id IS NULL THEN 'pending'
-    WHEN e.status IN ('pending', 'running', 'cancelling') THEN 'in_progress'
+    WHEN e.status IN ('pending', 'running', 'paused', 'cancelling') THEN 'in_progress'
     WHEN e.status = 'timed_out' THEN 'failed' ELSE e.status::text END"""
 _VIEW = f"""
     w.id, w.namespace, w.name, w.workflow_type::text, w.priority::text, w.config, w.config_version, w.version,
@@ -45,8 +46,14 @@ _ADD_VERSION = """
     INSERT INTO workflow_versions (workflow_id, version, workflow_type, config)
     SELECT id, config_version, workflow_type, config FROM workflows WHERE id = $1
 """
-_OPEN = """SELECT id FROM executions WHERE workflow_id = $1 AND status IN ('pending', 'running', 'cancelling')
-    ORDER BY id LIMIT 100"""
+_VERSION = """v.workflow_id, v.version, v.workflow_type::text, v.version = w.config_version AS is_current, v.created_at
+    {config} FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id
+    WHERE w.namespace = $1 AND w.id = $2 AND w.deleted_at IS NULL"""
+_VERSIONS = f"""SELECT {_VERSION.format(config="")} AND ($3::int IS NULL OR v.version < $3)
+    ORDER BY v.version DESC LIMIT $4"""
+_ONE_VERSION = f"SELECT {_VERSION.format(config=', v.config')} AND v.version = $3"
+_OPEN = """SELECT id FROM executions
+    WHERE workflow_id = $1 AND status NOT IN ('completed', 'failed', 'cancelled', 'timed_out') ORDER BY id LIMIT 100"""
 _COUNT = "SELECT count(*) FROM workflows WHERE namespace = $1 AND deleted_at IS NULL"
 
 
@@ -165,6 +172,16 @@ class WorkflowRepository:
             ORDER BY {keyset.order_by} LIMIT ${len(where.values)}"""  # noqa: S608 -- fragments of this file, values are bound
         rows = [dict(row) for row in await self._connection.fetch(sql, *where.values)]
         return [(Workflow.model_validate(row), position) for row in rows for position in [row.pop("position")]]
+
+    async def versions(self, workflow_id: UUID, before: int | None, limit: int) -> list[VersionSummary]:
+        """Return up to `limit` versions of a workflow, newest first, older than `before`."""
+        rows = await self._connection.fetch(_VERSIONS, self._namespace, workflow_id, before, limit)
+        return [VersionSummary.model_validate(dict(row)) for row in rows]
+
+    async def version(self, workflow_id: UUID, version: int) -> WorkflowVersion | None:
+        """Return a version of a workflow, or None."""
+        row = await self._connection.fetchrow(_ONE_VERSION, self._namespace, workflow_id, version)
+        return None if row is None else WorkflowVersion.model_validate(dict(row))
 
     async def count(self) -> int:
         """Return how many workflows there are."""

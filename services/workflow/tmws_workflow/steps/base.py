@@ -11,9 +11,11 @@ from uuid import UUID
 
 import orjson
 
+from tmws_contracts.common import Priority
 from tmws_shared.auth import Principal
 from tmws_shared.database import Database
 from tmws_shared.http import Answer, ServiceClient
+from tmws_workflow.egress.client import Egress
 from tmws_workflow.engine import Outcome
 from tmws_workflow.retries import RetryPolicy
 
@@ -51,18 +53,68 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildWanted:
+    """An execution that a run of a step wants to wait for; the workflow is named by its id or its name."""
+
+    execution_id: UUID
+    path: str
+    run: int
+    principal: Principal
+    workflow_id: UUID | None
+    name: str | None
+    parameters: dict[str, Any]
+    priority: Priority | None
+
+
+class Children(Protocol):
+    """Launches and cancels child executions; launching needs all kinds of steps, so that a kind cannot do it itself."""
+
+    async def launch(self, wanted: ChildWanted) -> UUID:
+        """Launch the child, unless this run of the step has one, and return its id."""
+        ...
+
+    async def cancel(self, execution_id: UUID) -> None:
+        """Cancel the execution, unless it has ended."""
+        ...
+
+
+def type_problems(arguments: Mapping[str, Any], known: Mapping[str, Argument]) -> list[tuple[str, str]]:
+    """Return (member, what is wrong) for values of another type: out of an expression may come anything."""
+    return [(name, "has the wrong type") for name, value in arguments.items() if not _fits(value, known[name].types)]
+
+
+def _fits(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (not isinstance(value, bool) or bool in types)
+
+
+def refuse_arguments(problems: list[tuple[str, str]]) -> None:
+    """Return when there are no problems.
+
+    Raises:
+        StepFailed: there are; each is named.
+    """
+    if problems:
+        raise StepFailed("argument", "; ".join(f"/with/{name}: {detail}" for name, detail in problems))
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """Our database, the other services, and how long to wait before looking again for what was not announced."""
+    """What steps need: database, other services, the way out, child executions.
+
+    `look_again_s` is how long to wait before looking again for what was not announced.
+    """
 
     database: Database
     task: ServiceClient
     memory: ServiceClient
     look_again_s: float
+    egress: Egress
+    children: Children
 
 
 @dataclass(frozen=True, slots=True)
 class StepCall:
-    """One attempt of one step, its arguments evaluated."""
+    """One attempt of one step, its arguments evaluated; `run` grows when its effect is to happen anew."""
 
     execution_id: UUID
     path: str
@@ -71,11 +123,12 @@ class StepCall:
     principal: Principal
     services: Services
     now: datetime
+    run: int = 0
 
     @property
     def idempotency_key(self) -> str:
         """The key all attempts of the step share."""
-        return f"{self.execution_id}:{self.path}"
+        return f"{self.execution_id}:{self.path}" + (f":{self.run}" if self.run else "")
 
     async def send(
         self, client: ServiceClient, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -139,8 +192,8 @@ class StepKind(Protocol):
         """Return (member, what is wrong) for literal arguments that no type can rule out."""
         ...
 
-    def check_options(self, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Return (field, what is wrong) for options whose types are right."""
+    def check_options(self, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (field, what is wrong) for options whose types are right, and which fit the `with` they come with."""
         ...
 
     async def start(self, call: StepCall) -> Outcome:
@@ -181,9 +234,9 @@ class Simple:
         del arguments
         return []
 
-    def check_options(self, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def check_options(self, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Find nothing wrong that the types allow."""
-        del options
+        del options, arguments
         return []
 
     async def look(self, wait: Wait) -> Outcome | None:

@@ -43,9 +43,7 @@ class Task(Simple):
         given: Any = call.arguments.get("metadata", {})
         # Metadata of another type is the task service's to refuse.
         metadata: Any = cast("dict[str, Any]", given) | {"workflow": origin} if isinstance(given, dict) else given
-        body = {**call.arguments, "metadata": metadata}
-        answer = await _heard_out(call.send(call.services.task, "POST", _PATH, body))
-        return Waits(f"task:{answer.json()['id']}", FIRST_LOOK_S)
+        return await create_task(call, {**call.arguments, "metadata": metadata})
 
     async def look(self, wait: Wait) -> Outcome | None:
         """Ask the task service how the task stands."""
@@ -65,6 +63,12 @@ class Task(Simple):
         except UpstreamProblem as problem:
             if problem.status not in (404, 409):
                 raise
+
+
+async def create_task(call: StepCall, body: dict[str, Any]) -> Waits:
+    """Create a task, once however often the step is tried, and wait for it."""
+    answer = await _heard_out(call.send(call.services.task, "POST", _PATH, body))
+    return Waits(f"task:{answer.json()['id']}", FIRST_LOOK_S)
 
 
 async def _heard_out(asked: Coroutine[Any, Any, Answer]) -> Answer:

@@ -1,0 +1,1 @@
+"""The feed of events: one reader of the stream for all who listen at this gateway."""

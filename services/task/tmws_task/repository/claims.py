@@ -1,0 +1,162 @@
+"""SQL of claims: who gets which task, and how long it is theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from tmws_contracts.task_claims import TaskClaim
+from tmws_shared.database import Connection, Database, Row
+from tmws_task.repository.tasks import Author
+from tmws_task.repository.views import VIEW, as_document
+
+# How many times as many as it takes a claim looks at: the others may be taken at this moment.
+_SPARE: Final = 20
+_ATTEMPTS: Final = 3
+MAX_LOSSES: Final = 3
+_MATCHES: Final = "t.labels @> $3::text[] AND t.capabilities <@ $4::text[]"
+_FITS: Final = f"t.namespace = $1 AND t.status = 'pending' AND t.unmet = 0 AND {_MATCHES}"
+_LEG: Final = f"""
+    (SELECT t.id, t.turn - {{bonus}} AS turn FROM tasks t WHERE {_FITS} AND t.assigned_persona {{whose}}
+     ORDER BY t.assigned_persona, t.turn, t.id LIMIT $5 * {_SPARE})
+"""  # noqa: S608 -- our own fragments
+# The best of each persona's and of nobody's, which an index has in their order; of them all the best that nobody else
+# is taking. An hour of head start goes to those that are meant for the claimer. As a text the status keeps the planner
+# from looking for those again by another index than their ids.
+_CHOICE: Final = f"""
+    wanted AS MATERIALIZED (
+        SELECT id, turn FROM (
+            {_LEG.format(bonus=0, whose="IS NULL")}
+            UNION ALL
+            SELECT leg.* FROM unnest($2::text[]) p (persona)
+            CROSS JOIN LATERAL {_LEG.format(bonus=3600, whose="= p.persona")} leg
+        ) legs ORDER BY turn, id LIMIT $5 * {_SPARE}
+    ), chosen AS MATERIALIZED (
+        SELECT t.id, w.turn FROM wanted w JOIN tasks t ON t.id = w.id
+        WHERE t.status::text = 'pending' AND t.unmet = 0 AND {_MATCHES}
+          AND (t.assigned_persona IS NULL OR t.assigned_persona = ANY($2::text[]))
+        ORDER BY w.turn, w.id LIMIT $5 FOR NO KEY UPDATE OF t SKIP LOCKED
+    )
+"""  # noqa: S608 -- our own fragments
+_SHARES: Final = """
+    t.claim_token, task_head_start_h(t.effective_priority) AS priority_h,
+    task_due_h(t.created_at, t.due_at) AS due_h, task_unblocks_h(t.unblocks) AS unblocks_h,
+    extract(epoch FROM t.lease_until - make_interval(secs => t.lease_seconds) - t.created_at)::double precision / 3600
+        AS age_h,
+    coalesce((t.assigned_persona = ANY($2::text[]))::integer, 0)::double precision AS persona_h
+"""
+# A token is drawn for each task in the order of the answer.
+_CLAIM: Final = f"""
+    WITH {_CHOICE}, t AS (
+        UPDATE tasks o SET status = 'in_progress', claimed_by = $6, claim_request = $7, claim_token = n.token,
+            lease_seconds = $8::integer, lease_until = now() + make_interval(secs => $8::integer),
+            action = 'claimed', author = $9, author_persona = $10, version = version + 1, updated_at = now()
+        FROM (SELECT id, nextval('task_claim_tokens') AS token FROM (SELECT id FROM chosen ORDER BY turn, id) c) n
+        WHERE o.id = n.id RETURNING o.*
+    )
+    SELECT {VIEW}, {_SHARES}, w.candidates FROM (SELECT count(*) AS candidates FROM wanted) w LEFT JOIN t ON true
+    ORDER BY t.claim_token
+"""  # noqa: S608 -- our own fragments
+_SAME_REQUEST: Final = (
+    "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'claim', $1::text, $2::text, $3::text), 0))"
+)
+_HELD: Final = f"""
+    SELECT {VIEW}, {_SHARES.replace("$2", "$4")} FROM tasks t
+    WHERE t.namespace = $1 AND t.claimed_by = $2 AND t.claim_request = $3 AND t.lease_until > now()
+    ORDER BY t.claim_token
+"""  # noqa: S608 -- our own fragments
+_RENEW: Final = """
+    UPDATE tasks SET lease_seconds = coalesce($4::integer, lease_seconds),
+        lease_until = now() + make_interval(secs => coalesce($4::integer, lease_seconds))
+    WHERE namespace = $1 AND id = $2 AND claim_token = $3 AND lease_until IS NOT NULL
+    RETURNING id::text AS id, claim_token, lease_until, lease_seconds
+"""
+# The third time a person is asked: what takes its agents down must not go round for ever.
+_TAKE_BACK: Final = f"""
+    UPDATE tasks t SET
+        status = CASE WHEN lease_losses + 1 < {MAX_LOSSES} THEN 'pending' ELSE 'input_required' END::task_status,
+        question = CASE WHEN lease_losses + 1 < {MAX_LOSSES} THEN question
+                        ELSE 'Its claim has expired {MAX_LOSSES} times, the last one held by ' || claimed_by
+                             || '. Should it be tried again?' END,
+        lease_losses = lease_losses + 1, claimed_by = NULL, claim_token = NULL, claim_request = NULL,
+        lease_until = NULL, action = 'lease_lost', author = 'tmws', author_persona = NULL, version = version + 1,
+        updated_at = now()
+    WHERE id = ANY(ARRAY(SELECT id FROM tasks WHERE lease_until < now() ORDER BY lease_until LIMIT $1
+                         FOR NO KEY UPDATE SKIP LOCKED))
+    RETURNING namespace
+"""  # noqa: S608 -- our own constant
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a claim asks for; `personas` has the caller's own."""
+
+    claim: TaskClaim
+    personas: list[str]
+    author: Author
+
+
+class ClaimRepository:
+    """The claims of one namespace, through one connection."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self._connection = connection
+        self._namespace = namespace
+
+    async def serialise(self, claim: TaskClaim) -> None:
+        """Let no other transaction claim by the same request until this one ends."""
+        await self._connection.execute(_SAME_REQUEST, self._namespace, claim.agent_id, claim.request_id)
+
+    async def held(self, wish: Wish) -> list[dict[str, Any]]:
+        """Return what the same request was given before and still has (see ClaimedTask)."""
+        claim = wish.claim
+        rows = await self._connection.fetch(_HELD, self._namespace, claim.agent_id, claim.request_id, wish.personas)
+        return [_claimed(row) for row in rows]
+
+    async def take(self, wish: Wish) -> list[dict[str, Any]]:
+        """Claim the best tasks that fit and return them, best first (see ClaimedTask)."""
+        for _ in range(_ATTEMPTS):
+            rows = await self._try_to_take(wish)
+            if rows[0]["id"] is not None:
+                return [_claimed(row) for row in rows]
+            if not rows[0]["candidates"]:
+                break
+        return []
+
+    async def _try_to_take(self, wish: Wish) -> list[Row]:
+        """Return what was claimed; or one row without an id, whose `candidates` others were taking."""
+        claim = wish.claim
+        return await self._connection.fetch(
+            _CLAIM,
+            self._namespace,
+            wish.personas,
+            claim.labels,
+            claim.capabilities,
+            claim.limit,
+            claim.agent_id,
+            claim.request_id,
+            claim.lease_seconds,
+            wish.author.name,
+            wish.author.persona,
+        )
+
+    async def renew(self, task_id: UUID, token: int, lease_s: int | None) -> Row | None:
+        """Lengthen the claim that `token` stands for; return it (see Lease), or None when it is lost."""
+        return await self._connection.fetchrow(_RENEW, self._namespace, task_id, token, lease_s)
+
+
+async def take_back(database: Database, limit: int) -> list[str]:
+    """Return tasks whose claims have expired to the queue; return the namespace of each."""
+    return [row["namespace"] for row in await database.fetch(_TAKE_BACK, limit)]
+
+
+_NOT_SHOWN: Final = ("priority_h", "due_h", "unblocks_h", "age_h", "persona_h", "candidates")
+
+
+def _claimed(row: Row) -> dict[str, Any]:
+    shares = {name: round(row[f"{name}_h"], 4) for name in ("priority", "due", "unblocks", "age", "persona")}
+    document = as_document(row, score=round(sum(shares.values()), 4), score_breakdown=shares)
+    for name in _NOT_SHOWN:
+        document.pop(name, None)
+    return document

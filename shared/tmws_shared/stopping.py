@@ -1,0 +1,61 @@
+"""Answers that have no end of their own, and end when the process is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from starlette.types import Send
+
+from tmws_shared.framing import HeaderList
+
+_END_S = 1.0
+EVENT_STREAM = b"text/event-stream"
+
+
+def is_event_stream(headers: HeaderList) -> bool:
+    """Whether an answer with these headers has no end of its own."""
+    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in headers)
+
+
+def expire(timeout: asyncio.Timeout) -> None:
+    """Let a timeout be over now, unless what it is for has ended."""
+    with suppress(RuntimeError):
+        timeout.reschedule(asyncio.get_running_loop().time())
+
+
+async def send_end(send: Send) -> None:
+    """End an answer that has begun; one that nobody takes is left to the server."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            await send({"type": "http.response.body"})
+
+
+class Stopping:
+    """Knows how to end what would keep the process from stopping."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Callable[[], None], Callable[[], object]] = {}
+        self._is_over = False
+
+    def add(self, end: Callable[[], None]) -> None:
+        """Have `end` called on this event loop when the process is told to stop; at once when it was."""
+        loop = asyncio.get_running_loop()
+        self._ends[end] = partial(loop.call_soon_threadsafe, end)
+        if self._is_over:
+            loop.call_soon(end)
+
+    def discard(self, end: Callable[[], None]) -> None:
+        """Forget what has ended by itself."""
+        self._ends.pop(end, None)
+
+    def end_all(self) -> None:
+        """End all of it; a signal handler may call this."""
+        self._is_over = True
+        for end in list(self._ends.values()):
+            end()
+
+
+stopping = Stopping()
