@@ -49,12 +49,12 @@ class Proxy:
         self.service = service
         self._tokens = tokens
         self._upstream = Upstream(url, max_connections=MAX_CONNECTIONS)
-        # Streams last: they must not take the connections that other requests share.
-        self._streams = Upstream(url, max_connections=MAX_STREAMS)
+        # Streams last, and who waits for work waits: they must not take the connections that other requests share.
+        self._long = Upstream(url, max_connections=MAX_STREAMS)
 
     async def close(self) -> None:
         """Close the connections."""
-        await asyncio.gather(self._upstream.close(), self._streams.close())
+        await asyncio.gather(self._upstream.close(), self._long.close())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with the service's answer.
@@ -91,7 +91,9 @@ class Proxy:
         return request
 
     async def _ask(self, request: Request, exchange: Exchange) -> Reply:
-        upstream = self._streams if _asks_for_stream(request.headers) else self._upstream
+        may_wait = exchange.route is not None and exchange.route.may_wait
+        is_long = may_wait or _asks_for_stream(request.headers)
+        upstream = self._long if is_long else self._upstream
         try:
             return await upstream.ask(request, exchange.remaining_s)
         except TimeoutError as error:

