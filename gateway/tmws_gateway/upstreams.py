@@ -24,8 +24,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class Route:
     """One call. `repeatable` are the query keys that may come more than once.
 
-    A streamed body is passed on as it comes, unread: the service looks at each of its lines. A call that may wait is one
-    whose answer comes only when there is something to say.
+    A streamed body is passed on as it comes, unread: the service looks at each of its lines. A call that may
+    wait is answered only when there is something to say.
     """
 
     method: str
