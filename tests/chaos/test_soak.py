@@ -1,6 +1,6 @@
 """Everything is killed, frozen and emptied at random while executions go on; afterwards the books must balance.
 
-TMWS_CHAOS_S=300 TMWS_CHAOS_SEED=7 ./taskw test:chaos -- -k soak
+CHAOS_S=300 CHAOS_SEED=7 ./taskw test:chaos -- -k soak
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from support.redis import RedisForTests
 from support.service import ServiceUnderTest
 from support.workflow_engine import BRISK, WORKFLOWS, Engine
 
-SECONDS = float(os.environ.get("TMWS_CHAOS_S", "60"))
-SEED = int(os.environ.get("TMWS_CHAOS_SEED", "1"))
+SECONDS = float(os.environ.get("CHAOS_S", "60"))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
 WORKERS = 3
 STEPS: list[dict[str, Any]] = [
     {"id": "first", "uses": "transform", "with": {"x": 1}},
@@ -164,7 +164,8 @@ async def test_soak(engine: Engine, cluster: PostgresForTests, redis_of_ours: Re
                 await chaos.rage(SECONDS)
             herd.wake()
             herd.fill()
-            await wait_until_ended(engine, accepted, timeout_s=120)
+            rows = await engine.sql("SELECT id::text FROM executions")
+            await wait_until_ended(engine, [row["id"] for row in rows], timeout_s=120)
 
     print(f"{len(accepted)} executions, {len(chaos.done)} faults: {chaos.done}")  # noqa: T201 -- -s shows it
     assert len(accepted) == len(set(accepted)) > SECONDS
@@ -172,7 +173,9 @@ async def test_soak(engine: Engine, cluster: PostgresForTests, redis_of_ours: Re
     ends = await engine.sql("SELECT id::text, status::text, error ->> 'code' AS code FROM executions")
     # A step that lost its worker three times is given up, by design; nothing else may go wrong.
     assert {(row["status"], row["code"]) for row in ends} <= {("completed", None), ("failed", "lease_lost")}
-    assert sorted(row["id"] for row in ends) == sorted(accepted)
+    # The last one may have been accepted without its client having heard so.
+    assert set(accepted) <= {row["id"] for row in ends}
+    assert len(ends) <= len(accepted) + 1
     asked = await tasks_by_step(engine)
     assert set(asked.values()) == {1}
     assert {row["id"] for row in ends if row["status"] == "completed"} <= {execution for execution, _ in asked}

@@ -31,7 +31,7 @@ OPEN = ("pending", "ready", "running", "waiting")
 ERROR = {"code": "test", "message": "It was told to fail."}
 WORKERS = 3
 DRAIN_ROUNDS = 200
-EXAMPLES = int(os.environ.get("TMWS_CHAOS_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("CHAOS_EXAMPLES", "60"))
 
 
 def step(name: str, *needs: str, **fields: Any) -> dict[str, Any]:
