@@ -29,13 +29,12 @@ from tmws_gateway.parts import Parts
 from tmws_gateway.repository import AuditFilter
 from tmws_gateway.upstreams import PREFIX
 from tmws_shared.auth import Principal
-from tmws_shared.replies import reply, send, send_model
+from tmws_shared.replies import Cursor, reply, send, send_model
 
 system_router = APIRouter(tags=["system"])
 router = APIRouter(prefix=PREFIX)
 
 _EVENTS = {"type": "string", "examples": ["id: 1764000000000-0\nevent: task.completed\ndata: {…}\n\n"]}
-Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")]
 Word = Annotated[str | None, Query(min_length=1, max_length=255)]
 
 

@@ -79,7 +79,7 @@ class KeyService:
         context = {"list": "keys", "namespace": caller.namespace, "filter": namespace}
         after = self._cursors.decode(cursor, **context)
         found = await list_keys(self._database, namespace, after, limit + 1)
-        return _page(found, limit, self._cursors, context)
+        return self._cursors.page(found, limit, **context)
 
     async def revoke(self, caller: Principal, key_id: str, address: str) -> ApiKey:
         """Revoke a key; what is revoked stays so.
@@ -129,12 +129,7 @@ class AuditService:
         context = {"list": "audit", "namespace": caller.namespace, "filter": wanted}
         after = self._cursors.decode(cursor, **context)
         found = await list_events(self._database, caller.namespace, wanted, after, limit + 1)
-        return _page(found, limit, self._cursors, context)
-
-
-def _page(found: list[tuple[Any, list[str]]], limit: int, cursors: Cursors, context: dict[str, Any]) -> Page[Any]:
-    next_cursor = cursors.encode(found[limit - 1][1], **context) if len(found) > limit else None
-    return Page(items=[item for item, _ in found[:limit]], next_cursor=next_cursor)
+        return self._cursors.page(found, limit, **context)
 
 
 def _new_row(text: KeyText, wanted: NewApiKey) -> ApiKey:

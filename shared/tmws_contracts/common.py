@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +16,9 @@ METADATA_MAX_KEYS = 256
 METADATA_MAX_DEPTH = 8
 JSON_MAX_DEPTH = 32
 MAX_PAGE = 200
+SLUG_MAX_CHARS = 100
+
+_SLUG = r"[a-z0-9][a-z0-9._-]*"
 
 JsonObject = dict[str, Any]
 Item = TypeVar("Item")
@@ -144,6 +148,11 @@ def _to_utc(moment: datetime) -> datetime:
     return utc
 
 
+def is_slug(text: str) -> bool:
+    """Return whether a text is a `Slug`."""
+    return len(text) <= SLUG_MAX_CHARS and re.fullmatch(_SLUG, text, re.ASCII) is not None
+
+
 Text = Annotated[str, AfterValidator(refuse_nul)]
 Line = Annotated[
     str,
@@ -157,7 +166,7 @@ Label = Annotated[
     AfterValidator(refuse_nul),
     AfterValidator(refuse_blank),
 ]
-Slug = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Slug = Annotated[str, StringConstraints(min_length=1, max_length=SLUG_MAX_CHARS, pattern=f"^{_SLUG}$")]
 Metadata = Annotated[JsonObject, AfterValidator(check_metadata)]
 Document = Annotated[JsonObject, AfterValidator(check_document)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc)]

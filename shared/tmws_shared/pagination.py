@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
+from tmws_contracts.common import Page
 from tmws_shared.keys import derive_key
 from tmws_shared.problems import MalformedRequest
+
+Item = TypeVar("Item")
 
 _MAC_BYTES = 12
 
@@ -43,6 +47,22 @@ class Cursors:
         if not hmac.compare_digest(mac, self._mac(body, context)):
             raise MalformedRequest.of("?cursor", "must be the next_cursor of a page with the same filters")
         return orjson.loads(body)
+
+    def cut(
+        self, found: Sequence[Item], limit: int, position: Callable[[Item], list[Any]], **context: Any
+    ) -> tuple[Sequence[Item], str | None]:
+        """Return the first `limit` of what was found and the cursor to the rest, None when that was all.
+
+        Lists read one item more than they show: it tells that there is another page.
+        """
+        if len(found) <= limit:
+            return found, None
+        return found[:limit], self.encode(position(found[limit - 1]), **context)
+
+    def page(self, found: Sequence[tuple[Item, list[Any]]], limit: int, **context: Any) -> Page[Item]:
+        """Return a page of items that were found with their positions (see `cut`)."""
+        pairs, next_cursor = self.cut(found, limit, lambda pair: pair[1], **context)
+        return Page(items=[item for item, _ in pairs], next_cursor=next_cursor)
 
     def _mac(self, body: bytes, context: dict[str, Any]) -> bytes:
         payload = orjson.dumps(context, default=str, option=orjson.OPT_SORT_KEYS) + b"\0" + body

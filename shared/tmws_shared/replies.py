@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Query, Response
 from pydantic import BaseModel
 
 from tmws_shared.idempotency import Reply
@@ -61,4 +61,5 @@ async def _if_match(
     return if_match
 
 
+Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before")]
 IfMatch = Annotated[str | None, Depends(_if_match)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from tmws_contracts.common import FieldProblem
 from tmws_contracts.events import AREAS
 from tmws_gateway.feed.entries import EntryId, parse_id
 from tmws_shared.auth import Principal
@@ -40,7 +39,7 @@ def place_of(last_event_id: str | None) -> EntryId | None:
         return None
     place = parse_id(last_event_id)
     if place is None:
-        raise _invalid("@last-event-id", "must be the id of an event of this feed")
+        raise InvalidRequest.of("@last-event-id", "must be the id of an event of this feed")
     return place
 
 
@@ -48,9 +47,5 @@ def _area_of(kind: str) -> str:
     found = _TYPE.fullmatch(kind)
     if found is None or found[1] not in AREAS:
         areas = ", ".join(f"{area}.*" for area in AREAS)
-        raise _invalid("?types", f"must be types of events such as task.completed, or of {areas}")
+        raise InvalidRequest.of("?types", f"must be types of events such as task.completed, or of {areas}")
     return found[1]
-
-
-def _invalid(pointer: str, detail: str) -> InvalidRequest:
-    return InvalidRequest(f"{pointer}: {detail}", errors=[FieldProblem(pointer=pointer, detail=detail)])

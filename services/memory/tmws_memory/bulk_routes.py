@@ -28,10 +28,10 @@ from tmws_memory.alike.clusters import Alike, DuplicateFinder
 from tmws_memory.alike.consolidating import Consolidator
 from tmws_memory.bulk.exporting import Exporter
 from tmws_memory.bulk.importer import Importer
-from tmws_memory.parameters import CanRead, CanWrite, Cursor, Filters
+from tmws_memory.parameters import CanRead, CanWrite, Filters
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
-from tmws_shared.replies import send, send_model
+from tmws_shared.replies import Cursor, send, send_model
 
 bulk_router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
 

@@ -12,10 +12,10 @@ from tmws_contracts.memory import Memory
 from tmws_contracts.memory_changes import MemoryChange, MemoryVersion, NewMemories, NewShare, Share, StoredMemories
 from tmws_memory.batches import Batches
 from tmws_memory.changes import MemoryChanges
-from tmws_memory.parameters import CanDelete, CanRead, CanShare, CanWrite, Cursor
+from tmws_memory.parameters import CanDelete, CanRead, CanShare, CanWrite
 from tmws_memory.sharing import Sharing
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import IfMatch, send, send_model
+from tmws_shared.replies import Cursor, IfMatch, send, send_model
 
 change_router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
 

@@ -141,8 +141,7 @@ class MemoryChanges:
             await need_owned(connection, caller, memory_id)
             before = position[0] if position else NEWEST
             found = await read_page(connection, memory_id, Author.of(caller), before, limit + 1)
-        next_cursor = self._cursors.encode([found[limit - 1].version], **context) if len(found) > limit else None
-        return Page(items=found[:limit], next_cursor=next_cursor)
+        return self._cursors.page([(version, [version.version]) for version in found], limit, **context)
 
     async def _change(
         self,

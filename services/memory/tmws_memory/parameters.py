@@ -14,7 +14,6 @@ CanRead = Annotated[Principal, Depends(NeedsScope("memory:read"))]
 CanWrite = Annotated[Principal, Depends(NeedsScope("memory:write"))]
 CanDelete = Annotated[Principal, Depends(NeedsScope("memory:delete"))]
 CanShare = Annotated[Principal, Depends(NeedsScope("memory:share"))]
-Cursor = Annotated[str | None, Query(max_length=1024)]
 
 
 async def _filters(

@@ -11,13 +11,13 @@ from tmws_contracts.common import Limit, Page
 from tmws_contracts.memory import Memory, MemorySearch, MemoryStats, NewMemory, SearchResults, StoredMemory
 from tmws_memory.bulk_routes import bulk_router
 from tmws_memory.change_routes import change_router
-from tmws_memory.parameters import CanRead, CanWrite, Cursor, Filters
+from tmws_memory.parameters import CanRead, CanWrite, Filters
 from tmws_memory.repository import MemoryOrder, Recall, Which
 from tmws_memory.search import Searcher
 from tmws_memory.service import MemoryService
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
-from tmws_shared.replies import send, send_model
+from tmws_shared.replies import Cursor, send, send_model
 
 router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
 stats_router = APIRouter(tags=["system"])

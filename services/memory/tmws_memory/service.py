@@ -77,9 +77,7 @@ class MemoryService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             found = await MemoryRepository(connection, reader).list_page(wanted, after, limit + 1)
-        more = len(found) > limit
-        next_cursor = self._cursors.encode(found[limit - 1][1], **context) if more else None
-        return Page(items=[memory for memory, _ in found[:limit]], next_cursor=next_cursor)
+        return self._cursors.page(found, limit, **context)
 
     async def stats(self, caller: Principal) -> MemoryStats:
         """Count the namespace's memories, as far as the caller may see them."""

@@ -60,8 +60,7 @@ class Sharing:
         async with self._database.connection() as connection:
             await need_owned(connection, caller, memory_id)
             found = await Shares(connection, memory_id).list_page(UUID(position[0]) if position else None, limit + 1)
-        next_cursor = self._cursors.encode([str(found[limit - 1].id)], **context) if len(found) > limit else None
-        return Page(items=found[:limit], next_cursor=next_cursor)
+        return self._cursors.page([(share, [str(share.id)]) for share in found], limit, **context)
 
     async def revoke(self, caller: Principal, memory_id: UUID, share_id: UUID) -> None:
         """End a share now.

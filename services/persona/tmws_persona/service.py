@@ -78,8 +78,7 @@ class PersonaService:
             found = await PersonaRepository(connection, caller.namespace).list_page(
                 after[0] if after else None, limit + 1
             )
-        next_cursor = self._cursors.encode([found[limit - 1].id], **context) if len(found) > limit else None
-        return Page(items=found[:limit], next_cursor=next_cursor)
+        return self._cursors.page([(persona, [persona.id]) for persona in found], limit, **context)
 
     async def update(self, caller: Principal, persona_id: str, change: PersonaChange, if_match: str | None) -> Persona:
         """Set the fields that `change` was given.

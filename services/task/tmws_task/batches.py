@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -157,7 +158,7 @@ class _Run:
     def _counted(self, draft: Draft) -> Draft:
         """The draft with its open dependencies: those of the batch are open, the others as they stand."""
         unmet = sum(self._known.get(task_id) is not TaskStatus.COMPLETED for task_id in draft.depends_on)
-        return draft.with_unmet(unmet)
+        return replace(draft, unmet=unmet)
 
     def _id(self, name: str) -> UUID:
         return self._ids[self._refs[name[1:]]] if name.startswith("#") else UUID(name)

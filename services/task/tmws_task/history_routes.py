@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Response
 from tmws_contracts.common import Limit, Page
 from tmws_contracts.task_history import Comment, NewComment, TaskEvent, TaskGraph
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import send
-from tmws_task.parameters import CanRead, CanWrite, Cursor, History
+from tmws_shared.replies import Cursor, send
+from tmws_task.parameters import CanRead, CanWrite, History
 
 history_router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 
 from tmws_shared.auth import NeedsScope, Principal
 from tmws_task.batches import BatchService
@@ -14,7 +14,6 @@ from tmws_task.service import TaskService
 
 CanRead = Annotated[Principal, Depends(NeedsScope("task:read"))]
 CanWrite = Annotated[Principal, Depends(NeedsScope("task:write"))]
-Cursor = Annotated[str | None, Query(max_length=1024)]
 
 
 async def _service(request: Request) -> TaskService:

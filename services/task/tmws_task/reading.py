@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -81,9 +82,8 @@ class HistoryService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             rows = await read(await _history(connection, caller, task_id), after, limit + 1)
-        items = [{key: value for key, value in row.items() if key != "position"} for row in rows[:limit]]
-        has_more = len(rows) > limit
-        next_cursor = self._cursors.encode(rows[limit - 1]["position"], **context) if has_more else None
+        shown, next_cursor = self._cursors.cut(rows, limit, itemgetter("position"), **context)
+        items = [{key: value for key, value in row.items() if key != "position"} for row in shown]
         return dump({"items": items, "next_cursor": next_cursor})
 
 

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Query, Response
 from tmws_contracts.common import Label, Limit, Page, Priority, Slug, Text, UtcTime
 from tmws_contracts.task import NewTask, Task, TaskChange, TaskStats, TaskStatus
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import IfMatch, send, send_model
+from tmws_shared.replies import Cursor, IfMatch, send, send_model
 from tmws_task.batch_routes import batch_router
 from tmws_task.claim_routes import claim_router
 from tmws_task.history_routes import history_router
-from tmws_task.parameters import CanRead, CanWrite, Cursor, Tasks
+from tmws_task.parameters import CanRead, CanWrite, Tasks
 from tmws_task.repository.lists import TaskFilter, TaskOrder
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])

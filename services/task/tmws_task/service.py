@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -86,9 +87,8 @@ class TaskService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             rows = await TaskLists(connection, caller.namespace).page(wanted, after, limit + 1)
-        has_more = len(rows) > limit
-        next_cursor = self._cursors.encode(rows[limit - 1]["position"], **context) if has_more else None
-        return dump({"items": [_listed(row) for row in rows[:limit]], "next_cursor": next_cursor})
+        shown, next_cursor = self._cursors.cut(rows, limit, itemgetter("position"), **context)
+        return dump({"items": [_listed(row) for row in shown], "next_cursor": next_cursor})
 
     async def update(
         self, caller: Principal, task_id: UUID, change: TaskChange, if_match: str | None, *, is_patch: bool = False

@@ -11,9 +11,9 @@ from tmws_contracts.approvals import Approval, ApprovalDecision, ApprovalStatus,
 from tmws_contracts.common import Limit, Page
 from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import send, send_model
+from tmws_shared.replies import Cursor, send, send_model
 from tmws_workflow.approvals import ApprovalService
-from tmws_workflow.parameters import CanRead, CanRun, Cursor
+from tmws_workflow.parameters import CanRead, CanRun
 from tmws_workflow.repository.approvals import ApprovalFilter
 from tmws_workflow.signals import SignalService
 

@@ -20,7 +20,6 @@ from tmws_workflow.errors import (
     ApprovalNotOpen,
     NotAnApprover,
 )
-from tmws_workflow.paging import page_of
 from tmws_workflow.repository.approvals import ApprovalFilter, ApprovalRepository
 from tmws_workflow.repository.queue import look_now
 
@@ -45,7 +44,7 @@ class ApprovalService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             found = await ApprovalRepository(connection, caller.namespace).list_page(wanted, after, limit + 1)
-        return page_of(self._cursors, found, limit, context)
+        return self._cursors.page(found, limit, **context)
 
     async def get(self, caller: Principal, approval_id: UUID) -> Approval:
         """Return an approval.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
-from tmws_shared.auth import Principal
 from tmws_shared.database import Connection, Database
 from tmws_workflow.cancelling import cancel_executions
 from tmws_workflow.errors import ParametersInvalid
-from tmws_workflow.launching import launch
+from tmws_workflow.launching import launch, starter_of
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.children import find_child, parent_of, workflows_named
 from tmws_workflow.repository.executions import Parent
@@ -68,7 +66,7 @@ class ChildExecutions:
             raise StepFailed("refused", "Whoever started the execution may not run workflows.", status=403)
         workflow = await _find(connection, wanted, parent["namespace"])
         lineage = Parent(wanted.execution_id, wanted.path, wanted.run, parent["root_id"], parent["depth"])
-        starter = _starter(parent["namespace"], parent["principal"])
+        starter = starter_of(parent["namespace"], parent["principal"])
         try:
             accepted = await launch(
                 connection, self._plans, starter, workflow, wanted.parameters, wanted.priority, lineage
@@ -93,13 +91,3 @@ async def _find(connection: Connection, wanted: ChildWanted, namespace: str) -> 
     if state is None:
         raise StepFailed("workflow_not_found", "There is no such workflow here.", status=404)
     return state
-
-
-def _starter(namespace: str, kept: dict[str, Any]) -> Principal:
-    return Principal(
-        subject=kept["subject"],
-        namespace=namespace,
-        scopes=frozenset(kept["scopes"]),
-        persona=kept.get("persona"),
-        key_id=kept.get("key_id"),
-    )

@@ -17,15 +17,12 @@ from tmws_workflow.changing import change_executions, change_whole
 from tmws_workflow.engine import OUTPUT_STEP, Advance
 from tmws_workflow.engine.control import PAUSABLE, RETRYABLE, pause, resume, retry
 from tmws_workflow.errors import (
-    ExecutionNotFound,
     ExecutionStateConflict,
     UnknownStep,
     WithdrawalPending,
-    WorkflowNotFound,
 )
+from tmws_workflow.lookups import find_execution, find_workflow
 from tmws_workflow.plans import Plans
-from tmws_workflow.repository.executions import ExecutionRepository
-from tmws_workflow.repository.workflows import WorkflowRepository
 
 _ENDING = frozenset({ExecutionStatus.CANCELLING, ExecutionStatus.CANCELLED})
 _WITHDRAWN_LATER = frozenset({StepStatus.CANCELLED, StepStatus.TIMED_OUT})
@@ -47,8 +44,7 @@ class ExecutionControl:
         """
 
         async def work(connection: Connection) -> Reply:
-            if await WorkflowRepository(connection, caller.namespace).get(workflow_id) is None:
-                raise WorkflowNotFound
+            await find_workflow(connection, caller, workflow_id)
             reached = await cancel_all_of(connection, self._plans, caller.namespace, workflow_id)
             return reply(Cancellation(workflow_id=workflow_id, executions=reached))
 
@@ -66,7 +62,7 @@ class ExecutionControl:
 
         async def change(connection: Connection, execution: Execution) -> None:
             if not await cancel_executions(connection, self._plans, [execution_id]):
-                now = await _get(connection, caller, execution_id)
+                now = await find_execution(connection, caller, execution_id)
                 if now.status not in _ENDING and now.finished_at is not None:
                     _refuse(now, "has ended and cannot be cancelled")
 
@@ -82,7 +78,7 @@ class ExecutionControl:
 
         async def change(connection: Connection, execution: Execution) -> None:
             if not await change_executions(connection, self._plans, [execution_id], pause):
-                now = await _get(connection, caller, execution_id)
+                now = await find_execution(connection, caller, execution_id)
                 if now.status is not ExecutionStatus.PAUSED:
                     _refuse(now, f"cannot be paused; it would have to be {_words(PAUSABLE)}")
 
@@ -98,7 +94,7 @@ class ExecutionControl:
 
         async def change(connection: Connection, execution: Execution) -> None:
             if not await change_executions(connection, self._plans, [execution_id], resume):
-                now = await _get(connection, caller, execution_id)
+                now = await find_execution(connection, caller, execution_id)
                 if now.status not in PAUSABLE:
                     _refuse(now, "cannot be resumed; it would have to be paused")
 
@@ -126,7 +122,7 @@ class ExecutionControl:
 
         async def change(connection: Connection, execution: Execution) -> None:
             if not await change_whole(connection, self._plans, execution_id, try_again):
-                now = await _get(connection, caller, execution_id)
+                now = await find_execution(connection, caller, execution_id)
                 _refuse(now, f"cannot be retried; it would have to be {_words(RETRYABLE)}")
 
         return await self._once(caller, execution_id, attempt, change)
@@ -139,19 +135,12 @@ class ExecutionControl:
         change: Callable[[Connection, Execution], Awaitable[None]],
     ) -> Reply:
         async def work(connection: Connection) -> Reply:
-            await change(connection, await _get(connection, caller, execution_id))
-            return reply(await _get(connection, caller, execution_id))
+            await change(connection, await find_execution(connection, caller, execution_id))
+            return reply(await find_execution(connection, caller, execution_id))
 
         answer = await do_once(self._database, attempt, work)
         self._ring()
         return answer
-
-
-async def _get(connection: Connection, caller: Principal, execution_id: UUID) -> Execution:
-    execution = await ExecutionRepository(connection, caller.namespace).get(execution_id)
-    if execution is None:
-        raise ExecutionNotFound
-    return execution
 
 
 def _is_unknown(advance: Advance, step: str) -> bool:

@@ -15,7 +15,7 @@ from tmws_shared.database import Connection, Database, Row
 from tmws_shared.http import ServiceClient
 from tmws_workflow import task_standing
 from tmws_workflow.definition import Plan
-from tmws_workflow.executions import get_execution
+from tmws_workflow.lookups import find_execution
 from tmws_workflow.plans import Plans
 from tmws_workflow.reports import waiting_for
 from tmws_workflow.repository.approvals import ApprovalRepository
@@ -63,7 +63,7 @@ class Diagnostician:
         return judge(look.execution, steps, look.workers)
 
     async def _look(self, connection: Connection, caller: Principal, execution_id: UUID) -> _Look:
-        execution = await get_execution(connection, caller, execution_id)
+        execution = await find_execution(connection, caller, execution_id)
         is_over = execution.finished_at is not None
         rows = await (unsuccessful_steps if is_over else open_steps)(connection, execution_id)
         plan = await self._plan(connection, execution)

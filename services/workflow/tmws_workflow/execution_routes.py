@@ -21,12 +21,12 @@ from tmws_contracts.workflow import (
 )
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
-from tmws_shared.replies import send, send_model
+from tmws_shared.replies import Cursor, send, send_model
 from tmws_workflow.diagnosis import Diagnostician
 from tmws_workflow.event_stream import EventStream
 from tmws_workflow.executions import ExecutionService
 from tmws_workflow.journal_stream import JournalStreams
-from tmws_workflow.parameters import CanRead, CanRun, Cursor
+from tmws_workflow.parameters import CanRead, CanRun
 from tmws_workflow.repository.executions import ExecutionFilter
 
 workflow_executions_router = APIRouter(prefix="/api/v1/workflows/{workflow_id}", tags=["workflows"])

@@ -27,16 +27,14 @@ from tmws_workflow.definition import Plan
 from tmws_workflow.errors import (
     BatchInvalid,
     DefinitionInvalid,
-    ExecutionNotFound,
     ParametersInvalid,
-    WorkflowNotFound,
 )
 from tmws_workflow.launching import check_parameters, launch, launch_all
-from tmws_workflow.paging import page_of
+from tmws_workflow.lookups import find_execution, find_workflow, hold_workflow
 from tmws_workflow.plans import Plans
 from tmws_workflow.reports import show_steps
 from tmws_workflow.repository.executions import ExecutionFilter, ExecutionRepository, NewExecution
-from tmws_workflow.repository.workflows import WorkflowRepository, WorkflowState
+from tmws_workflow.repository.workflows import WorkflowState
 from tmws_workflow.validation import InvalidDefinition
 
 
@@ -58,7 +56,7 @@ class ExecutionService:
         """
 
         async def work(connection: Connection) -> Reply:
-            state = await _lock_to_execute(connection, caller, workflow_id)
+            state = await hold_workflow(connection, caller.namespace, workflow_id)
             accepted = await launch(connection, self._plans, caller, state, wanted.parameters, wanted.priority)
             return reply(accepted, 202, location=f"/api/v1/executions/{accepted.execution_id}")
 
@@ -81,7 +79,7 @@ class ExecutionService:
         _check_keys(batch.items)
 
         async def work(connection: Connection) -> Reply:
-            state = await _lock_to_execute(connection, caller, workflow_id)
+            state = await hold_workflow(connection, caller.namespace, workflow_id)
             plan = await self._plans.get(connection, state.id, state.config_version)
             refused = _refused(plan, batch.items)
             wanted = {
@@ -107,7 +105,7 @@ class ExecutionService:
             WorkflowNotFound: there is none.
         """
         async with self._database.connection() as connection:
-            workflow = await _workflow(connection, caller, workflow_id)
+            workflow = await find_workflow(connection, caller, workflow_id)
             execution = await ExecutionRepository(connection, caller.namespace).latest(workflow_id)
             if execution is None:
                 return _never_run(workflow)
@@ -130,7 +128,7 @@ class ExecutionService:
             MalformedRequest: the cursor belongs to another list.
         """
         async with self._database.connection() as connection:
-            await _workflow(connection, caller, workflow_id)
+            await find_workflow(connection, caller, workflow_id)
         return await self.list_page(caller, ExecutionFilter(tuple(status), workflow_id), cursor, limit)
 
     async def list_page(
@@ -145,7 +143,7 @@ class ExecutionService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             found = await ExecutionRepository(connection, caller.namespace).list_page(wanted, after, limit + 1)
-        return page_of(self._cursors, found, limit, context)
+        return self._cursors.page(found, limit, **context)
 
     async def get(self, caller: Principal, execution_id: UUID) -> ExecutionDetail:
         """Return an execution, step by step.
@@ -154,7 +152,7 @@ class ExecutionService:
             ExecutionNotFound: there is none.
         """
         async with self._database.connection() as connection:
-            execution = await get_execution(connection, caller, execution_id)
+            execution = await find_execution(connection, caller, execution_id)
             return await self._detail(connection, caller, execution)
 
     async def events(self, caller: Principal, execution_id: UUID, cursor: str | None, limit: int) -> Page[JournalEvent]:
@@ -167,10 +165,10 @@ class ExecutionService:
         context = {"list": f"events of {execution_id}", "namespace": caller.namespace}
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
-            await get_execution(connection, caller, execution_id)
+            await find_execution(connection, caller, execution_id)
             executions = ExecutionRepository(connection, caller.namespace)
             found = await executions.events(execution_id, after[0] if after else 0, limit + 1)
-        return page_of(self._cursors, [(event, [event.seq]) for event in found], limit, context)
+        return self._cursors.page([(event, [event.seq]) for event in found], limit, **context)
 
     async def _detail(self, connection: Connection, caller: Principal, execution: Execution) -> ExecutionDetail:
         rows = await ExecutionRepository(connection, caller.namespace).steps(execution.id)
@@ -181,32 +179,6 @@ class ExecutionService:
         steps = show_steps(rows, plan)
         fields = {name: getattr(execution, name) for name in Execution.model_fields}
         return ExecutionDetail.model_validate({**fields, "steps": steps})
-
-
-async def get_execution(connection: Connection, caller: Principal, execution_id: UUID) -> Execution:
-    """Return an execution.
-
-    Raises:
-        ExecutionNotFound: there is none.
-    """
-    execution = await ExecutionRepository(connection, caller.namespace).get(execution_id)
-    if execution is None:
-        raise ExecutionNotFound
-    return execution
-
-
-async def _workflow(connection: Connection, caller: Principal, workflow_id: UUID) -> Workflow:
-    workflow = await WorkflowRepository(connection, caller.namespace).get(workflow_id)
-    if workflow is None:
-        raise WorkflowNotFound
-    return workflow
-
-
-async def _lock_to_execute(connection: Connection, caller: Principal, workflow_id: UUID) -> WorkflowState:
-    state = await WorkflowRepository(connection, caller.namespace).lock_to_execute(workflow_id)
-    if state is None:
-        raise WorkflowNotFound
-    return state
 
 
 def _check_keys(items: Sequence[BatchItem]) -> None:

@@ -19,7 +19,7 @@ from tmws_shared.problems import TooManyRequests, Unavailable
 from tmws_shared.replies import dump
 from tmws_shared.stopping import stopping
 from tmws_shared.telemetry import Gauge
-from tmws_workflow.executions import get_execution
+from tmws_workflow.lookups import find_execution
 from tmws_workflow.repository.executions import ExecutionRepository, Progress, progress_of
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class JournalStreams:
         if len(self._watches) >= MAX_STREAMS:
             raise TooManyStreams("Ask again later, or read the journal a page at a time.", retry_after_s=5)
         async with self._database.connection() as connection:
-            await get_execution(connection, caller, execution_id)
+            await find_execution(connection, caller, execution_id)
             progress = (await progress_of(connection, [execution_id])).get(execution_id, Progress(after_seq, True))
         if progress.has_ended and after_seq >= progress.last_seq:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tmws_contracts.common import FieldProblem, Priority
@@ -81,6 +81,11 @@ def kept_principal(starter: Principal) -> dict[str, Any]:
         "persona": starter.persona,
         "key_id": starter.key_id,
     }
+
+
+def starter_of(namespace: str, kept: Mapping[str, Any]) -> Principal:
+    """Return the principal that `kept_principal` has kept."""
+    return Principal(kept["subject"], namespace, frozenset(kept["scopes"]), kept["persona"], kept["key_id"])
 
 
 def check_parameters(plan: Plan, parameters: dict[str, Any], pointer: str = "/parameters") -> list[FieldProblem]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Depends
 
 from tmws_shared.auth import NeedsScope, Principal
 
 CanRead = Annotated[Principal, Depends(NeedsScope("workflow:read"))]
 CanWrite = Annotated[Principal, Depends(NeedsScope("workflow:write"))]
 CanRun = Annotated[Principal, Depends(NeedsScope("workflow:run"))]
-Cursor = Annotated[str | None, Query(max_length=1024)]

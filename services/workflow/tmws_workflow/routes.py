@@ -19,11 +19,11 @@ from tmws_contracts.workflow import (
     WorkflowType,
 )
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import IfMatch, send, send_model
+from tmws_shared.replies import Cursor, IfMatch, send, send_model
 from tmws_workflow.approval_routes import approvals_router, signals_router
 from tmws_workflow.control_routes import control_router
 from tmws_workflow.execution_routes import executions_router, workflow_executions_router
-from tmws_workflow.parameters import CanRead, CanWrite, Cursor
+from tmws_workflow.parameters import CanRead, CanWrite
 from tmws_workflow.repository.workflows import WorkflowFilter, WorkflowOrder
 from tmws_workflow.schedule_routes import schedule_router
 from tmws_workflow.service import WorkflowService

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from tmws_contracts.common import Limit, Page
 from tmws_contracts.schedules import NewSchedule, Schedule, ScheduleChange
 from tmws_shared.idempotency import Once
-from tmws_shared.replies import IfMatch, send, send_model
-from tmws_workflow.parameters import CanRead, CanRun, Cursor
+from tmws_shared.replies import Cursor, IfMatch, send, send_model
+from tmws_workflow.parameters import CanRead, CanRun
 from tmws_workflow.schedules import ScheduleService
 
 schedule_router = APIRouter(prefix="/api/v1/workflows/{workflow_id}/schedules", tags=["workflows"])

@@ -15,13 +15,13 @@ from tmws_shared.database import Connection, Database
 from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.pagination import Cursors
 from tmws_shared.replies import match_version, reply
-from tmws_workflow.errors import DefinitionInvalid, ScheduleInvalid, ScheduleNotFound, WorkflowNotFound
+from tmws_workflow.errors import DefinitionInvalid, ScheduleInvalid, ScheduleNotFound
 from tmws_workflow.fire_times import Timetable, is_cron, is_zone
 from tmws_workflow.launching import check_parameters, kept_principal
-from tmws_workflow.paging import page_of
+from tmws_workflow.lookups import find_workflow, hold_workflow
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.schedules import ScheduleRepository, ScheduleState
-from tmws_workflow.repository.workflows import WorkflowRepository, WorkflowState
+from tmws_workflow.repository.workflows import WorkflowState
 from tmws_workflow.validation import InvalidDefinition
 
 _TIMES = frozenset({"cron", "timezone", "starts_at", "ends_at"})
@@ -44,7 +44,7 @@ class ScheduleService:
         """
 
         async def work(connection: Connection) -> Reply:
-            workflow = await _hold_workflow(connection, caller, workflow_id)
+            workflow = await hold_workflow(connection, caller.namespace, workflow_id)
             values = {name: getattr(wanted, name) for name in NewSchedule.model_fields}
             problems, next_at = _next_fire(values)
             problems += await self._misfits(connection, workflow, wanted.parameters)
@@ -79,10 +79,9 @@ class ScheduleService:
         context = {"list": f"schedules of {workflow_id}", "namespace": caller.namespace}
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
-            if await WorkflowRepository(connection, caller.namespace).get(workflow_id) is None:
-                raise WorkflowNotFound
+            await find_workflow(connection, caller, workflow_id)
             found = await ScheduleRepository(connection, caller.namespace).list_page(workflow_id, after, limit + 1)
-        return page_of(self._cursors, found, limit, context)
+        return self._cursors.page(found, limit, **context)
 
     async def update(
         self, caller: Principal, workflow_id: UUID, schedule_id: UUID, change: ScheduleChange, if_match: str | None
@@ -98,7 +97,7 @@ class ScheduleService:
         """
         given = {name: getattr(change, name) for name in change.model_fields_set}
         async with self._database.transaction() as connection:
-            workflow = await _hold_workflow(connection, caller, workflow_id)
+            workflow = await hold_workflow(connection, caller.namespace, workflow_id)
             schedules = ScheduleRepository(connection, caller.namespace)
             state = await _lock(schedules, workflow_id, schedule_id, if_match)
             if given:
@@ -169,13 +168,6 @@ def _next_fire(values: Mapping[str, Any]) -> tuple[list[FieldProblem], datetime 
 
 def _problem(field: str, detail: str) -> FieldProblem:
     return FieldProblem(pointer=f"/{field}", detail=detail)
-
-
-async def _hold_workflow(connection: Connection, caller: Principal, workflow_id: UUID) -> WorkflowState:
-    workflow = await WorkflowRepository(connection, caller.namespace).lock_to_execute(workflow_id)
-    if workflow is None:
-        raise WorkflowNotFound
-    return workflow
 
 
 async def _lock(

@@ -25,7 +25,7 @@ from tmws_shared.replies import match_version, reply
 from tmws_workflow.definition import Plan
 from tmws_workflow.engine import OUTPUT_STEP
 from tmws_workflow.errors import DefinitionInvalid, ExecutionsOpen, VersionNotFound, WorkflowNotFound
-from tmws_workflow.paging import page_of
+from tmws_workflow.lookups import find_workflow
 from tmws_workflow.repository.counts import count_executions
 from tmws_workflow.repository.executions import ExecutionRepository
 from tmws_workflow.repository.schedules import ScheduleRepository
@@ -63,7 +63,8 @@ class WorkflowService:
             await workflows.insert(
                 workflow_id, workflow.name, workflow.workflow_type, workflow.priority, workflow.config
             )
-            return reply(await _view(workflows, workflow_id), 201, location=f"/api/v1/workflows/{workflow_id}")
+            kept = await find_workflow(connection, caller, workflow_id)
+            return reply(kept, 201, location=f"/api/v1/workflows/{workflow_id}")
 
         return await do_once(self._database, attempt, work)
 
@@ -74,7 +75,7 @@ class WorkflowService:
             WorkflowNotFound: there is none.
         """
         async with self._database.connection() as connection:
-            return await _view(WorkflowRepository(connection, caller.namespace), workflow_id)
+            return await find_workflow(connection, caller, workflow_id)
 
     async def list_page(
         self, caller: Principal, wanted: WorkflowFilter, cursor: str | None, limit: int
@@ -88,7 +89,7 @@ class WorkflowService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             found = await WorkflowRepository(connection, caller.namespace).list_page(wanted, after, limit + 1)
-        return page_of(self._cursors, found, limit, context)
+        return self._cursors.page(found, limit, **context)
 
     async def update(
         self, caller: Principal, workflow_id: UUID, change: WorkflowChange, if_match: str | None
@@ -111,7 +112,7 @@ class WorkflowService:
                 _plan(kind, config)
             if values:
                 await workflows.update(workflow_id, values, is_new_definition=is_new)
-            return await _view(workflows, workflow_id)
+            return await find_workflow(connection, caller, workflow_id)
 
     async def delete(self, caller: Principal, workflow_id: UUID, if_match: str | None) -> None:
         """Delete a workflow with its history and its schedules.
@@ -142,9 +143,9 @@ class WorkflowService:
         after = self._cursors.decode(cursor, **context)
         async with self._database.connection() as connection:
             workflows = WorkflowRepository(connection, caller.namespace)
-            await _view(workflows, workflow_id)
+            await find_workflow(connection, caller, workflow_id)
             found = await workflows.versions(workflow_id, after[0] if after else None, limit + 1)
-        return page_of(self._cursors, [(version, [version.version]) for version in found], limit, context)
+        return self._cursors.page([(version, [version.version]) for version in found], limit, **context)
 
     async def version(self, caller: Principal, workflow_id: UUID, version: int) -> WorkflowVersion:
         """Return a version of a workflow with its definition.
@@ -181,13 +182,6 @@ def _plan(kind: WorkflowType, config: Mapping[str, Any]) -> Plan:
         return plan_workflow(kind, config)
     except InvalidDefinition as error:
         raise DefinitionInvalid(error.problems) from error
-
-
-async def _view(workflows: WorkflowRepository, workflow_id: UUID) -> Workflow:
-    workflow = await workflows.get(workflow_id)
-    if workflow is None:
-        raise WorkflowNotFound
-    return workflow
 
 
 async def _lock(workflows: WorkflowRepository, workflow_id: UUID, if_match: str | None) -> WorkflowState:

@@ -12,20 +12,13 @@ from tmws_shared.clock import new_id
 from tmws_shared.database import Connection, Database
 from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.replies import reply
+from tmws_workflow.engine import FINAL_EXECUTION
 from tmws_workflow.errors import ExecutionEnded, ExecutionNotFound, SignalsPending
 from tmws_workflow.repository.queue import look_now
 from tmws_workflow.repository.signals import NewSignalRow, SignalRepository
 
 MAX_WAITING = 1_000
-_ENDING = frozenset(
-    {
-        ExecutionStatus.COMPLETED,
-        ExecutionStatus.FAILED,
-        ExecutionStatus.CANCELLING,
-        ExecutionStatus.CANCELLED,
-        ExecutionStatus.TIMED_OUT,
-    }
-)
+_ENDING = FINAL_EXECUTION | {ExecutionStatus.CANCELLING}
 
 
 class SignalService:

@@ -14,7 +14,7 @@ from tmws_workflow.expressions import Expression, ExpressionError, compile_expre
 from tmws_workflow.references import expressions_by_pointer, reference_problems
 from tmws_workflow.retries import RetryPolicy
 from tmws_workflow.steps import KINDS, StepKind
-from tmws_workflow.steps.base import NO_RETRY
+from tmws_workflow.steps.base import NO_RETRY, has_type
 from tmws_workflow.steps.map import MAP
 from tmws_workflow.templates import OPEN, Template, Text, escape, parse_template
 
@@ -269,7 +269,7 @@ def _named(types: tuple[type, ...]) -> str:
 def _fits(value: Template, types: tuple[type, ...]) -> bool:
     if isinstance(value, Text):
         return value.is_one_expression or str in types
-    return isinstance(value, types) and (not isinstance(value, bool) or bool in types)
+    return has_type(value, types)
 
 
 def _literal(value: Template) -> Any:

@@ -9,21 +9,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from tmws_contracts.schedules import CatchUp, FireResult, Overlap
-from tmws_shared.auth import Principal
 from tmws_shared.database import Connection, Database
 from tmws_shared.events import append_event
 from tmws_shared.problems import InternalError, ProblemError, Unavailable
 from tmws_shared.telemetry import Counter
 from tmws_workflow.cancelling import cancel_executions
-from tmws_workflow.errors import DefinitionInvalid, WorkflowNotFound
-from tmws_workflow.launching import launch
+from tmws_workflow.errors import DefinitionInvalid
+from tmws_workflow.launching import launch, starter_of
+from tmws_workflow.lookups import hold_workflow
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.schedules import DueSchedules, ScheduleState
-from tmws_workflow.repository.workflows import WorkflowRepository
 from tmws_workflow.validation import InvalidDefinition
 
 _log = logging.getLogger(__name__)
@@ -98,11 +96,10 @@ class Ticker:
         return FireResult.LAUNCHED
 
     async def _launch(self, connection: Connection, due: ScheduleState) -> UUID:
-        workflow = await WorkflowRepository(connection, due.namespace).lock_to_execute(due.workflow_id)
-        if workflow is None:
-            raise WorkflowNotFound
+        workflow = await hold_workflow(connection, due.namespace, due.workflow_id)
+        starter = starter_of(due.namespace, due.principal)
         try:
-            accepted = await launch(connection, self._plans, _starter(due), workflow, due.parameters, due.priority)
+            accepted = await launch(connection, self._plans, starter, workflow, due.parameters, due.priority)
         except InvalidDefinition as error:
             raise DefinitionInvalid(error.problems) from error
         return accepted.execution_id
@@ -120,11 +117,6 @@ def _times(due: ScheduleState) -> tuple[datetime, datetime]:
     if due.next_at is None or due.now is None:
         raise ValueError("a schedule that is due has both")
     return due.next_at, due.now
-
-
-def _starter(due: ScheduleState) -> Principal:
-    kept: dict[str, Any] = due.principal
-    return Principal(kept["subject"], due.namespace, frozenset(kept["scopes"]), kept["persona"], kept["key_id"])
 
 
 async def _note_failure(connection: Connection, due: ScheduleState, fire_time: datetime, problem: ProblemError) -> None:

@@ -67,28 +67,30 @@ def build(settings: WorkflowSettings, pace: Pace | None = None) -> FastAPI:
                 relaying(database, settings.redis_url.get_secret_value()) as (relay, runner.on_committed),
                 _committing(runner),
             ):
-                yield (
-                    bells
-                    | relay
-                    | {
-                        "run steps": runner.poll,
-                        "renew leases": runner.beat,
-                        "watch cancellations": runner.watch_cancellations,
-                        "sweep": sweeper.sweep,
-                        "look at waiting steps": sweeper.look,
-                        "withdraw": sweeper.withdraw,
-                        "cancel orphans": lambda: every(ORPHANS_PERIODS * rhythm.sweep_s, children.cancel_orphans),
-                        "purge": sweeper.purge,
-                        "fire schedules": ticker.run,
-                        "show presence": presence.show,
-                        "forget old fires": lambda: every(FORGET_EVERY_S, lambda: forget_old_fires(database)),
-                        "add up counts": lambda: every(ADD_UP_EVERY_S, lambda: add_up(database)),
-                        "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
-                        "forget old events": lambda: every(FORGET_EVERY_S, lambda: forget_old_events(database)),
-                    }
-                )
+                own: dict[str, Loop] = {
+                    "run steps": runner.poll,
+                    "renew leases": runner.beat,
+                    "watch cancellations": runner.watch_cancellations,
+                    "sweep": sweeper.sweep,
+                    "look at waiting steps": sweeper.look,
+                    "withdraw": sweeper.withdraw,
+                    "cancel orphans": lambda: every(ORPHANS_PERIODS * rhythm.sweep_s, children.cancel_orphans),
+                    "purge": sweeper.purge,
+                    "fire schedules": ticker.run,
+                    "show presence": presence.show,
+                }
+                yield own | bells | relay | _housekeeping(database)
 
     return create_worker("workflow-worker", settings, open_loops)
+
+
+def _housekeeping(database: Database) -> dict[str, Loop]:
+    return {
+        "add up counts": lambda: every(ADD_UP_EVERY_S, lambda: add_up(database)),
+        "forget old fires": lambda: every(FORGET_EVERY_S, lambda: forget_old_fires(database)),
+        "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
+        "forget old events": lambda: every(FORGET_EVERY_S, lambda: forget_old_events(database)),
+    }
 
 
 @asynccontextmanager

@@ -84,9 +84,7 @@ class Consolidator:
                 row = await consolidations.get(UUID(position[0]))
                 after = None if row is None else (row["created_at"], row["id"])
             found = await consolidations.list_page(after, limit + 1)
-        more = len(found) > limit
-        next_cursor = self._cursors.encode([str(found[limit - 1].id)], **context) if more else None
-        return Page(items=found[:limit], next_cursor=next_cursor)
+        return self._cursors.page([(item, [str(item.id)]) for item in found], limit, **context)
 
     async def undo(self, caller: Principal, consolidation_id: UUID, attempt: Attempt) -> Reply:
         """Bring everything back as it was; what is undone already stays as it is.

@@ -40,11 +40,13 @@ class HistoryRepository:
 
     async def events(self, after: list[str] | None, limit: int) -> list[Row]:
         """Return up to `limit` events after a position, oldest first, each with its own `position`."""
-        return await self._page(f"{_EVENT}, {_EVENTS.position} AS position FROM task_events e", "e", after, limit)
+        what = f"{_EVENT}, {_EVENTS.position} AS position FROM task_events e"
+        return await self._page(what, _EVENTS, after, limit)
 
     async def comments(self, after: list[str] | None, limit: int) -> list[Row]:
         """Return up to `limit` comments after a position, oldest first, each with its own `position`."""
-        return await self._page(f"{_COMMENT}, {_COMMENTS.position} AS position FROM task_comments c", "c", after, limit)
+        what = f"{_COMMENT}, {_COMMENTS.position} AS position FROM task_comments c"
+        return await self._page(what, _COMMENTS, after, limit)
 
     async def say(self, comment_id: UUID, author: Author, body: str) -> dict[str, Any] | None:
         """Add a comment and return it, or None when there is no such task."""
@@ -52,11 +54,10 @@ class HistoryRepository:
         row = await self._connection.fetchrow(_SAY, self._namespace, self._task_id, *values)
         return None if row is None else dict(row)
 
-    async def _page(self, what: str, alias: str, after: list[str] | None, limit: int) -> list[Row]:
-        keyset = _EVENTS if alias == "e" else _COMMENTS
+    async def _page(self, what: str, keyset: Keyset, after: list[str] | None, limit: int) -> list[Row]:
         where = Conditions(self._task_id)
         where.add_given(keyset.beyond("{}"), after)
         where.values.append(limit)
-        sql = f"""SELECT {what} WHERE {alias}.task_id = $1 {where.sql()}
+        sql = f"""SELECT {what} WHERE task_id = $1 {where.sql()}
             ORDER BY {keyset.order_by} LIMIT ${len(where.values)}"""
         return await self._connection.fetch(sql, *where.values)

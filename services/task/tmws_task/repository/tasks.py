@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -89,10 +89,6 @@ class Draft:
     output_schema: JsonObject | None = None
     unmet: int = 0
     depends_on: list[UUID] = field(default_factory=list[UUID])
-
-    def with_unmet(self, unmet: int) -> Draft:
-        """Return it with another number of open dependencies."""
-        return replace(self, unmet=unmet)
 
 
 class TaskRepository:

@@ -32,6 +32,7 @@ from tmws_workflow.engine.outcomes import (
 )
 from tmws_workflow.engine.state import (
     BOOST_S,
+    FINAL_EXECUTION,
     ITEMS_KEY,
     OUTPUT_STEP,
     TIME_KEY,
@@ -44,6 +45,7 @@ from tmws_workflow.engine.undo import is_undo
 
 __all__ = [
     "BOOST_S",
+    "FINAL_EXECUTION",
     "ITEMS_KEY",
     "MAX_LEASE_LOSSES",
     "OUTPUT_STEP",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from uuid import UUID
@@ -11,10 +10,10 @@ from uuid import UUID
 import orjson
 
 from tmws_contracts.approvals import ApprovalStatus
-from tmws_contracts.common import check_document
+from tmws_contracts.common import check_document, is_slug
 from tmws_shared.clock import new_id
 from tmws_shared.events import append_event
-from tmws_workflow.durations import parse_duration
+from tmws_workflow.durations import duration_problem, parse_duration
 from tmws_workflow.engine import Completed, Failed, Outcome, Waits
 from tmws_workflow.repository.approvals import (
     Asking,
@@ -30,10 +29,8 @@ from tmws_workflow.templates import Text
 MAX_PROMPT_CHARS = 4_096
 MAX_SHOWN_BYTES = 256 * 1024
 MAX_APPROVERS = 50
-MAX_EXPIRES_S = 366 * 86400.0
 # A decision makes the step be looked at; this is for one that nobody announced.
 LOOK_IN_S = 3600.0
-_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 
 
 class Approval(Simple):
@@ -151,19 +148,13 @@ def _check_approvers(approvers: Any) -> str | None:
     if not isinstance(approvers, list):
         return None
     listed = cast("list[Any]", approvers)
-    fits = all(isinstance(item, Text) or (isinstance(item, str) and _SLUG.fullmatch(item)) for item in listed)
+    fits = all(isinstance(item, Text) or (isinstance(item, str) and is_slug(item)) for item in listed)
     is_fitting = fits and 0 < len(listed) <= MAX_APPROVERS
     return None if is_fitting else f"must be a list of 1 to {MAX_APPROVERS} slugs of personas"
 
 
 def _check_expires_in(text: Any) -> str | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        fits = 0 < parse_duration(text) <= MAX_EXPIRES_S
-    except ValueError as error:
-        return str(error)
-    return None if fits else "must be more than 0 and at most 366d"
+    return duration_problem(text) if isinstance(text, str) else None
 
 
 _CHECKS: Mapping[str, Callable[[Any], str | None]] = {

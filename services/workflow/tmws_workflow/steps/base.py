@@ -80,10 +80,11 @@ class Children(Protocol):
 
 def type_problems(arguments: Mapping[str, Any], known: Mapping[str, Argument]) -> list[tuple[str, str]]:
     """Return (member, what is wrong) for values of another type: out of an expression may come anything."""
-    return [(name, "has the wrong type") for name, value in arguments.items() if not _fits(value, known[name].types)]
+    return [(name, "has the wrong type") for name, value in arguments.items() if not has_type(value, known[name].types)]
 
 
-def _fits(value: Any, types: tuple[type, ...]) -> bool:
+def has_type(value: Any, types: tuple[type, ...]) -> bool:
+    """Return whether a value has one of the types; true and false are no numbers."""
     return isinstance(value, types) and (not isinstance(value, bool) or bool in types)
 
 
