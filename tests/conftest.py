@@ -4,22 +4,32 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
+from xdist.scheduler import LoadScopeScheduling
 
 from support.postgres import PostgresForTests
 from support.redis import RedisForTests
 
-E2E = Path(__file__).parent / "e2e"
+SHARES_A_STACK = "tests/e2e/"
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives a process the tests of a whole file, whose fixtures are made once, and one those that share a stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return SHARES_A_STACK if nodeid.startswith(SHARES_A_STACK) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that share one stack first and in one process, those of any other file together."""
-    items.sort(key=lambda item: not item.path.is_relative_to(E2E))
-    for item in items:
-        group = "e2e" if item.path.is_relative_to(E2E) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with the tests that share a stack: together they take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SHARES_A_STACK))
 
 
 @pytest.fixture(scope="session")
