@@ -5,6 +5,8 @@ import uuid
 import pytest
 from fastmcp.exceptions import ToolError
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def admin(guarded_stack):

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 NDJSON = {"content-type": "application/x-ndjson"}
 MIB = 1024 * 1024
 

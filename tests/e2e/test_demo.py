@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 PARTS = ("1. Memory", "2. Tasks", "3. A workflow", "4. Personas", "5. Audit")
 
 

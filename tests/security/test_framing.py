@@ -111,6 +111,7 @@ def test_refusal_of_the_parser_is_a_problem_document(gateway: GatewayUnderTest) 
     assert b"server:" not in raw.lower()
 
 
+@pytest.mark.long
 def test_what_never_ends_is_closed_after_ten_seconds(gateway: GatewayUnderTest, key: str) -> None:
     half_body = post(
         f"Authorization: Bearer {key}".encode(),

@@ -24,7 +24,7 @@ import asyncpg
 import uvicorn
 
 from support.postgres import DatabaseUrls
-from support.service import SECRET, ServiceUnderTest, running, settings_for
+from support.service import SECRET, ServiceUnderTest, app_of, running, settings_for
 from tmws_shared.app import serve, server_config
 from tmws_task.app import build as build_task
 from tmws_task.settings import TaskSettings
@@ -148,7 +148,7 @@ class Engine:
     async def tasks(self) -> AsyncGenerator[ServiceUnderTest]:
         """Run the task service where workers look for it."""
         settings = settings_for(TaskSettings, "task", self.database, self._redis_url)
-        app = build_task(settings)
+        app = app_of(build_task, settings)
         server = uvicorn.Server(server_config(app, self.task_url))
         serving = asyncio.create_task(server.serve())
         while not server.started:
@@ -185,7 +185,7 @@ async def running_engine(database: DatabaseUrls, folder: Path, redis_url: str = 
     """Run the workflow service's API in this process."""
     task_url = f"unix://{folder / 'task.sock'}"
     settings = settings_for(WorkflowSettings, "workflow", database, redis_url, task_url=task_url)
-    async with running(build_workflow(settings), "workflow") as api:
+    async with running(app_of(build_workflow, settings), "workflow") as api:
         yield Engine(database, folder, redis_url, api)
 
 

@@ -26,6 +26,8 @@ from tmws_embedding.artifacts import (
 from tmws_embedding.model import Embedder
 from tmws_shared.settings import ConfigurationError
 
+pytestmark = pytest.mark.long
+
 MODEL = "all-MiniLM-L6-v2"
 
 

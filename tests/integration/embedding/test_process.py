@@ -20,6 +20,8 @@ from tmws_contracts.embedding import EmbeddingStats
 from tmws_shared.auth import InternalTokens, Principal
 from tmws_shared.settings import EXIT_CONFIGURATION
 
+pytestmark = pytest.mark.long
+
 SECRET = "embedding tests 0123456789abcdef"
 MAX_RSS_MB = 250
 

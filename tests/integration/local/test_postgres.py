@@ -13,6 +13,8 @@ from tmws_local.errors import UnusableDirectory
 from tmws_local.postgres import Postgres
 from tmws_local.roles import ensure_database, run_sql
 
+pytestmark = pytest.mark.long
+
 STOP_S = 15.0
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 TASKW = Path(__file__).parents[3] / "taskw"
 POSIX_TOOLS = ("sh", "dirname", "id", "mkdir", "rm", "mv", "grep", "readlink", "chmod", "sleep")
 OLD_PYTHON = "#!/bin/sh\nexit 1\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.postgres import DatabaseUrls, PostgresForTests
-from support.service import SECRET, ServiceUnderTest, running, settings_for
+from support.service import SECRET, ServiceUnderTest, app_of, running, settings_for
 from tmws_memory.app import build
 from tmws_memory.settings import MemorySettings
 
@@ -78,7 +78,7 @@ def database(postgres: PostgresForTests) -> DatabaseUrls:
 @pytest.fixture
 async def memory(database: DatabaseUrls, embedding_url: str) -> AsyncGenerator[ServiceUnderTest]:
     settings = settings_for(MemorySettings, "memory", database, embedding_url=embedding_url)
-    async with running(build(settings), "memory") as service:
+    async with running(app_of(build, settings), "memory") as service:
         yield service
 
 
@@ -87,5 +87,5 @@ async def memory_alone(database: DatabaseUrls, tmp_path: Path) -> AsyncGenerator
     """The same service while the embedding service is down."""
     nowhere = f"unix://{tmp_path}/nobody.sock"
     settings = settings_for(MemorySettings, "memory", database, embedding_url=nowhere)
-    async with running(build(settings), "memory") as service:
+    async with running(app_of(build, settings), "memory") as service:
         yield service

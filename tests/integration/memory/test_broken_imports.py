@@ -16,6 +16,8 @@ from support.bulk import embedding, lines, pieces
 from support.memory_process import MemoryProcess
 from support.postgres import DatabaseUrls
 
+pytestmark = pytest.mark.long
+
 COUNT = 3_000
 # What an import without a break leaves, but for ids, numbers and times.
 ROWS = """

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from support.postgres import DatabaseUrls, PostgresForTests
-from support.service import ServiceUnderTest, running, settings_for
+from support.service import ServiceUnderTest, app_of, running, settings_for
 from tmws_persona.app import build
 from tmws_persona.settings import PersonaSettings
 
@@ -17,5 +17,5 @@ def database(postgres: PostgresForTests) -> DatabaseUrls:
 
 @pytest.fixture
 async def persona(database: DatabaseUrls) -> AsyncGenerator[ServiceUnderTest]:
-    async with running(build(settings_for(PersonaSettings, "persona", database)), "persona") as service:
+    async with running(app_of(build, settings_for(PersonaSettings, "persona", database)), "persona") as service:
         yield service

@@ -11,6 +11,8 @@ from support.postgres import DatabaseUrls
 from support.service import ServiceUnderTest
 from support.tasks import Board
 
+pytestmark = pytest.mark.long
+
 TASKS, AGENTS, STEPS = 24, 12, 14
 PRIORITIES = ["low", "medium", "high", "urgent"]
 

@@ -15,7 +15,7 @@ def database(postgres: PostgresForTests) -> DatabaseUrls:
     return postgres.create_database()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder(short_directory: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=short_directory) as name:
         yield Path(name)

@@ -174,6 +174,7 @@ async def test_bad_inner_step_is_refused_at_its_place(engine: Engine, step, poin
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
+@pytest.mark.long
 async def test_map_survives_the_death_of_its_worker(engine: Engine):
     pause = {"uses": "delay", "with": {"duration": "30ms"}}
     execution_id = await engine.start(each(list(range(60)), pause, concurrency=10))

@@ -262,6 +262,7 @@ async def test_execution_keeps_the_definition_it_started_with(engine: Engine):
     assert step_of(execution, "b")["output"] == {"v": 1}
 
 
+@pytest.mark.long
 async def test_five_hundred_steps_run(engine: Engine):
     steps = [{"id": f"s{n}", "uses": "transform", "with": {"n": n}} for n in range(500)]
     async with engine.worker():

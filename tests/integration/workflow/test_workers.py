@@ -19,7 +19,7 @@ from tmws_workflow.plans import Plans
 from tmws_workflow.repository.queue import Held, Queue
 from tmws_workflow.runner import Pace, Runner
 
-pytestmark = pytest.mark.usefixtures("empty_queue")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("empty_queue")]
 
 STEPS = [{"id": f"s{n}", "uses": "transform", "with": {"n": n}} for n in range(5)]
 SEARCH = {"id": "a", "uses": "memory.search", "with": {"query": "x"}}
