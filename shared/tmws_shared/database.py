@@ -152,6 +152,20 @@ class Database:
                 yield Connection(raw)
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Connection]:
+        """Run a block that only reads, and sees one moment of the database whatever is committed meanwhile.
+
+        Raises:
+            Unavailable: the connection was lost; the caller may try again.
+        """
+        with unavailable_when_lost():
+            async with (
+                self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as raw,
+                raw.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield Connection(raw)
+
+    @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
         """Run a block on one connection, each statement a transaction of its own."""
         with unavailable_when_lost():

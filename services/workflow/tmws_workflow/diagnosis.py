@@ -57,7 +57,7 @@ class Diagnostician:
         return await self._diagnose(caller, execution_id, follow=True)
 
     async def _diagnose(self, caller: Principal, execution_id: UUID, *, follow: bool) -> Diagnosis:
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             look = await self._look(connection, caller, execution_id)
         steps = await asyncio.gather(*(self._step(caller, look, row, waits, follow) for row, waits in look.steps))
         return judge(look.execution, steps, look.workers)

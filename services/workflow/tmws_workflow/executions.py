@@ -104,7 +104,7 @@ class ExecutionService:
         Raises:
             WorkflowNotFound: there is none.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             workflow = await find_workflow(connection, caller, workflow_id)
             execution = await ExecutionRepository(connection, caller.namespace).latest(workflow_id)
             if execution is None:
@@ -151,7 +151,7 @@ class ExecutionService:
         Raises:
             ExecutionNotFound: there is none.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             execution = await find_execution(connection, caller, execution_id)
             return await self._detail(connection, caller, execution)
 
