@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,30 +16,10 @@ from tmws_task.repository.views import VIEW, as_document
 _SPARE: Final = 20
 _ATTEMPTS: Final = 3
 MAX_LOSSES: Final = 3
-_MATCHES: Final = "t.labels @> $3::text[] AND t.capabilities <@ $4::text[]"
+# As a CASE half of the tasks seem to match. Of the comparisons the planner would think that hardly one does, and sort
+# all that are ready instead of reading the first few in their order.
+_MATCHES: Final = "CASE WHEN t.labels @> $3::text[] AND t.capabilities <@ $4::text[] THEN true ELSE false END"
 _FITS: Final = f"t.namespace = $1 AND t.status = 'pending' AND t.unmet = 0 AND {_MATCHES}"
-_LEG: Final = f"""
-    (SELECT t.id, t.turn - {{bonus}} AS turn FROM tasks t WHERE {_FITS} AND t.assigned_persona {{whose}}
-     ORDER BY t.assigned_persona, t.turn, t.id LIMIT $5 * {_SPARE})
-"""  # noqa: S608 -- our own fragments
-# The best of each persona's and of nobody's, which an index has in their order; of them all the best that nobody else
-# is taking. An hour of head start goes to those that are meant for the claimer. As a text the status keeps the planner
-# from looking for those again by another index than their ids.
-_CHOICE: Final = f"""
-    wanted AS MATERIALIZED (
-        SELECT id, turn FROM (
-            {_LEG.format(bonus=0, whose="IS NULL")}
-            UNION ALL
-            SELECT leg.* FROM unnest($2::text[]) p (persona)
-            CROSS JOIN LATERAL {_LEG.format(bonus=3600, whose="= p.persona")} leg
-        ) legs ORDER BY turn, id LIMIT $5 * {_SPARE}
-    ), chosen AS MATERIALIZED (
-        SELECT t.id, w.turn FROM wanted w JOIN tasks t ON t.id = w.id
-        WHERE t.status::text = 'pending' AND t.unmet = 0 AND {_MATCHES}
-          AND (t.assigned_persona IS NULL OR t.assigned_persona = ANY($2::text[]))
-        ORDER BY w.turn, w.id LIMIT $5 FOR NO KEY UPDATE OF t SKIP LOCKED
-    )
-"""  # noqa: S608 -- our own fragments
 _SHARES: Final = """
     t.claim_token, task_head_start_h(t.effective_priority) AS priority_h,
     task_due_h(t.created_at, t.due_at) AS due_h, task_unblocks_h(t.unblocks) AS unblocks_h,
@@ -46,18 +27,6 @@ _SHARES: Final = """
         AS age_h,
     coalesce((t.assigned_persona = ANY($2::text[]))::integer, 0)::double precision AS persona_h
 """
-# A token is drawn for each task in the order of the answer.
-_CLAIM: Final = f"""
-    WITH {_CHOICE}, t AS (
-        UPDATE tasks o SET status = 'in_progress', claimed_by = $6, claim_request = $7, claim_token = n.token,
-            lease_seconds = $8::integer, lease_until = now() + make_interval(secs => $8::integer),
-            action = 'claimed', author = $9, author_persona = $10, version = version + 1, updated_at = now()
-        FROM (SELECT id, nextval('task_claim_tokens') AS token FROM (SELECT id FROM chosen ORDER BY turn, id) c) n
-        WHERE o.id = n.id RETURNING o.*
-    )
-    SELECT {VIEW}, {_SHARES}, w.candidates FROM (SELECT count(*) AS candidates FROM wanted) w LEFT JOIN t ON true
-    ORDER BY t.claim_token
-"""  # noqa: S608 -- our own fragments
 _SAME_REQUEST: Final = (
     "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'claim', $1::text, $2::text, $3::text), 0))"
 )
@@ -128,12 +97,11 @@ class ClaimRepository:
         """Return what was claimed; or one row without an id, whose `candidates` others were taking."""
         claim = wish.claim
         return await self._connection.fetch(
-            _CLAIM,
+            _claim_sql(claim.limit, has_personas=bool(wish.personas)),
             self._namespace,
             wish.personas,
             claim.labels,
             claim.capabilities,
-            claim.limit,
             claim.agent_id,
             claim.request_id,
             claim.lease_seconds,
@@ -144,6 +112,44 @@ class ClaimRepository:
     async def renew(self, task_id: UUID, token: int, lease_s: int | None) -> Row | None:
         """Lengthen the claim that `token` stands for; return it (see Lease), or None when it is lost."""
         return await self._connection.fetchrow(_RENEW, self._namespace, task_id, token, lease_s)
+
+
+@cache
+def _claim_sql(limit: int, *, has_personas: bool) -> str:
+    """Return the statement of a claim, with what its costs hang on written out: so the server keeps its plan.
+
+    The best of each persona's and of nobody's, which an index has in their order; of them all the best that nobody else
+    is taking. A token is drawn for each in the order of the answer.
+    """
+    spare = limit * _SPARE
+    of_personas = f"""UNION ALL SELECT leg.* FROM unnest($2::text[]) p (persona)
+        CROSS JOIN LATERAL {_leg("= p.persona", spare, bonus_s=3600)} leg"""  # noqa: S608 -- our own fragments
+    # As a text the status keeps the planner from looking for the chosen again by another index than their ids.
+    return f"""
+    WITH wanted AS MATERIALIZED (
+        SELECT id, turn FROM ({_leg("IS NULL", spare)} {of_personas if has_personas else ""}) legs
+        ORDER BY turn, id LIMIT {spare}
+    ), chosen AS MATERIALIZED (
+        SELECT t.id, w.turn FROM wanted w JOIN tasks t ON t.id = w.id
+        WHERE t.status::text = 'pending' AND t.unmet = 0 AND {_MATCHES}
+          AND (t.assigned_persona IS NULL OR t.assigned_persona = ANY($2::text[]))
+        ORDER BY w.turn, w.id LIMIT {limit} FOR NO KEY UPDATE OF t SKIP LOCKED
+    ), t AS (
+        UPDATE tasks o SET status = 'in_progress', claimed_by = $5, claim_request = $6, claim_token = n.token,
+            lease_seconds = $7::integer, lease_until = now() + make_interval(secs => $7::integer),
+            action = 'claimed', author = $8, author_persona = $9, version = version + 1, updated_at = now()
+        FROM (SELECT id, nextval('task_claim_tokens') AS token FROM (SELECT id FROM chosen ORDER BY turn, id) c) n
+        WHERE o.id = n.id RETURNING o.*
+    )
+    SELECT {VIEW}, {_SHARES}, w.candidates FROM (SELECT count(*) AS candidates FROM wanted) w LEFT JOIN t ON true
+    ORDER BY t.claim_token
+    """  # noqa: S608 -- our own fragments
+
+
+def _leg(whose: str, spare: int, bonus_s: int = 0) -> str:
+    """The best ready tasks of somebody; what is meant for the claimer has a head start."""
+    return f"""(SELECT t.id, t.turn - {bonus_s} AS turn FROM tasks t WHERE {_FITS} AND t.assigned_persona {whose}
+        ORDER BY t.assigned_persona, t.turn, t.id LIMIT {spare})"""  # noqa: S608 -- our own fragments
 
 
 async def take_back(database: Database, limit: int) -> list[str]:

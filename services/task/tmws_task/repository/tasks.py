@@ -53,11 +53,12 @@ _INSERT: Final = f"""
 """  # noqa: S608 -- our own columns
 _DELETE: Final = "DELETE FROM tasks WHERE namespace = $1 AND id = $2"
 # The whole of completing a claimed task that nobody waits for; whatever else there is to look at, it does not match.
+# As a text the status keeps the planner from looking at everything that is in progress instead of at one id.
 _COMPLETE: Final = f"""
     UPDATE tasks t SET status = 'completed', progress = 100, result = $4, lease_until = NULL, action = 'completed',
         author = $5, author_persona = $6, version = version + 1, updated_at = now()
-    WHERE namespace = $1 AND id = $2 AND claim_token = $3 AND status = 'in_progress' AND unmet = 0 AND unblocks = 0
-        AND output_schema IS NULL
+    WHERE namespace = $1 AND id = $2 AND claim_token = $3 AND status::text = 'in_progress' AND unmet = 0
+        AND unblocks = 0 AND output_schema IS NULL
     RETURNING {VIEW}
 """  # noqa: S608 -- our own columns
 
