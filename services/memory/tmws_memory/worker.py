@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from tmws_memory.accesses import BELL
 from tmws_memory.alike.comparing import Comparer
 from tmws_memory.bulk.loading import forget_old_imports
-from tmws_memory.counts import add_up
+from tmws_memory.counts import TALLY
 from tmws_memory.directory import Directory
 from tmws_memory.embedding_client import EmbeddingClient
 from tmws_memory.folding import Folder
@@ -123,7 +123,7 @@ def build(settings: MemorySettings) -> FastAPI:
                 "clean indexes": lambda: every(CLEAN_EVERY_S, indexer.clean),
                 "embed what is pending": lambda: every(EMBED_EVERY_S, backlog.work_off),
                 "purge memories": lambda: every(CLEAN_EVERY_S, gardener.purge),
-                "add up counts": lambda: every(COUNT_EVERY_S, lambda: add_up(database)),
+                "add up counts": lambda: every(COUNT_EVERY_S, lambda: TALLY.add_up(database)),
                 "compare memories": lambda: every(COMPARE_EVERY_S, comparer.compare_all),
                 "forget pairs": lambda: every(CLEAN_EVERY_S, comparer.sweep),
                 "forget old imports": lambda: every(CLEAN_EVERY_S, lambda: forget_old_imports(database)),

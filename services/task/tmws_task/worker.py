@@ -15,7 +15,7 @@ from tmws_shared.idempotency import forget_old_keys
 from tmws_shared.jobs import Doorbell
 from tmws_task.bells import EVENTS_BELL, READY_BELL
 from tmws_task.models import SCHEMA
-from tmws_task.repository.lists import add_up
+from tmws_task.repository.lists import TALLY
 from tmws_task.settings import TaskSettings
 from tmws_task.sweeping import ADD_UP_S, keep_sweeping
 
@@ -42,7 +42,7 @@ def build(settings: TaskSettings) -> FastAPI:
             yield relay | {
                 "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
                 "take back lost tasks": lambda: keep_sweeping(database, tell),
-                "add up counts": lambda: every(ADD_UP_S, lambda: add_up(database)),
+                "add up counts": lambda: every(ADD_UP_S, lambda: TALLY.add_up(database)),
                 "hear the bell": lambda: bell.listen(wake_relay),
             }
             await asyncio.gather(bell.close(), ready.close())

@@ -25,7 +25,7 @@ from tmws_workflow.egress.client import Egress
 from tmws_workflow.models import SCHEMA
 from tmws_workflow.plans import Plans
 from tmws_workflow.presence import Presence
-from tmws_workflow.repository.counts import add_up
+from tmws_workflow.repository.counts import TALLY
 from tmws_workflow.repository.schedules import forget_old_fires
 from tmws_workflow.runner import Pace, Runner
 from tmws_workflow.sandbox import Sandbox
@@ -86,7 +86,7 @@ def build(settings: WorkflowSettings, pace: Pace | None = None) -> FastAPI:
 
 def _housekeeping(database: Database) -> dict[str, Loop]:
     return {
-        "add up counts": lambda: every(ADD_UP_EVERY_S, lambda: add_up(database)),
+        "add up counts": lambda: every(ADD_UP_EVERY_S, lambda: TALLY.add_up(database)),
         "forget old fires": lambda: every(FORGET_EVERY_S, lambda: forget_old_fires(database)),
         "forget old answers": lambda: every(FORGET_EVERY_S, lambda: forget_old_keys(database)),
         "forget old events": lambda: every(FORGET_EVERY_S, lambda: forget_old_events(database)),

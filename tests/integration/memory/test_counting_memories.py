@@ -11,7 +11,7 @@ import pytest
 from support.memories import store
 from support.postgres import DatabaseUrls
 from support.service import ServiceUnderTest
-from tmws_memory.counts import add_up
+from tmws_memory.counts import TALLY
 from tmws_shared.database import Database
 
 STATS = "/api/v1/memory/stats"
@@ -47,7 +47,7 @@ async def test_every_change_is_counted(memory: ServiceUnderTest, connected: Data
     first = await store(memory, "äöü", namespace="life")
     second = await store(memory, "12345", namespace="life", ttl_seconds=600)
     third = await store(memory, "gone", namespace="life")
-    await add_up(connected)
+    await TALLY.add_up(connected)
 
     await memory.call("PATCH", f"/api/v1/memory/{first['id']}", json={"content": "abc"}, namespace="life")
     await memory.call("PATCH", f"/api/v1/memory/{second['id']}", json={"tier": "long_term"}, namespace="life")
@@ -64,7 +64,7 @@ async def test_every_change_is_counted(memory: ServiceUnderTest, connected: Data
         "bytes": 8,
     }
     assert await stats(memory, namespace="life") == expected
-    assert await add_up(connected) > 0
+    assert await TALLY.add_up(connected) > 0
     assert await stats(memory, namespace="life") == expected
 
 
@@ -90,8 +90,8 @@ async def test_pending_ones_are_counted(memory_alone: ServiceUnderTest) -> None:
 async def test_concurrent_writers_lose_no_count(memory: ServiceUnderTest, connected: Database) -> None:
     writers = [store(memory, f"counted {n}", namespace="many") for n in range(40)]
 
-    await asyncio.gather(*writers, add_up(connected), add_up(connected))
-    await asyncio.gather(add_up(connected), add_up(connected))
+    await asyncio.gather(*writers, TALLY.add_up(connected), TALLY.add_up(connected))
+    await asyncio.gather(TALLY.add_up(connected), TALLY.add_up(connected))
 
     assert (await stats(memory, namespace="many"))["by_tier"]["long_term"] == 40
 

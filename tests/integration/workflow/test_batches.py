@@ -8,7 +8,7 @@ import pytest
 from support.workflow_engine import WORKFLOWS, Engine
 from tmws_contracts.scopes import SCOPES
 from tmws_shared.database import Database
-from tmws_workflow.repository.counts import OPEN, add_up
+from tmws_workflow.repository.counts import OPEN, TALLY
 
 Json = dict[str, Any]
 STEP = {"id": "a", "uses": "transform", "with": {"n": "${{ inputs.n }}"}}
@@ -159,7 +159,7 @@ async def test_stats_are_exact_before_and_after_they_are_added_up(engine: Engine
         await call("POST", f"/api/v1/executions/{item['execution_id']}/cancel")
     expected = {"pending": 2, "cancelled": 3, "completed": 0}
     assert {name: (await stats(engine))[name] for name in expected} == expected
-    assert await add_up(tables) >= 3
+    assert await TALLY.add_up(tables) >= 3
     assert {name: (await stats(engine))[name] for name in expected} == expected
     await call("POST", f"{WORKFLOWS}/{workflow_id}/cancel")
     await tables.execute("DELETE FROM executions WHERE id = $1", started["items"][0]["execution_id"])

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from tmws_contracts.common import Priority
 from tmws_contracts.task import TaskStatus
-from tmws_shared.database import Connection, Database, Row
+from tmws_shared.database import Connection, Row
 from tmws_shared.pagination import Conditions, Keyset
+from tmws_shared.tallies import Tally
 from tmws_task.repository.views import BLOCKED, OVERDUE, READY, VIEW
 
 _FINISHED: Final = """
@@ -26,20 +27,7 @@ _OPEN: Final = """
            count(*) FILTER (WHERE due_at < now()) AS overdue
     FROM tasks WHERE namespace = $1 AND status IN ('pending', 'in_progress', 'input_required') GROUP BY status
 """
-_AT_ONCE: Final = 10_000
-# Whoever reads in the meantime sees all of it before, or all of it after.
-_ADD_UP: Final = """
-    WITH gone AS (
-        DELETE FROM task_count_changes WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM task_count_changes LIMIT $1 FOR UPDATE SKIP LOCKED))
-        RETURNING namespace, status, tasks
-    ), added AS (
-        INSERT INTO task_counts AS t (namespace, status, tasks)
-        SELECT namespace, status, sum(tasks) FROM gone GROUP BY namespace, status ORDER BY namespace, status
-        ON CONFLICT (namespace, status) DO UPDATE SET tasks = t.tasks + EXCLUDED.tasks
-    )
-    SELECT count(*) FROM gone
-"""
+TALLY: Final = Tally("task_counts", "task_count_changes", ("namespace", "status"), ("tasks",))
 
 
 class TaskOrder(StrEnum):
@@ -143,11 +131,3 @@ class TaskLists:
         """Return (status, tasks) of the finished ones, and (status, tasks, ready, overdue) of the open ones."""
         open_ones = await self._connection.fetch(_OPEN, self._namespace)
         return await self._connection.fetch(_FINISHED, self._namespace), open_ones
-
-
-async def add_up(database: Database) -> int:
-    """Add the noted changes to the counts; return how many there were."""
-    done = 0
-    while added := await database.fetchval(_ADD_UP, _AT_ONCE):
-        done += added
-    return done
