@@ -2,14 +2,19 @@
 
 ProblemError
 ├── NotFound ─── PersonaNotFound
-├── InvalidRequest ─── IdNeeded
-└── Conflict ─── PersonaExists
+├── InvalidRequest ─┬─ IdNeeded
+│                   └─ ReservedId
+├── Conflict ─── PersonaExists
+└── Unavailable ─── EmbeddingDown
+
+PartMissing is no problem of a request: the part is left out, and the answer says so.
 """
 
 from __future__ import annotations
 
 from tmws_contracts.common import FieldProblem
-from tmws_shared.problems import Conflict, InvalidRequest, NotFound
+from tmws_contracts.persona_wake_up import Reason
+from tmws_shared.problems import Conflict, InvalidRequest, NotFound, Unavailable
 
 
 class PersonaNotFound(NotFound):
@@ -30,3 +35,24 @@ class IdNeeded(InvalidRequest):
     def __init__(self) -> None:
         detail = "must be given when the name has no ASCII letters or digits"
         super().__init__(f"/id: {detail}", errors=[FieldProblem(pointer="/id", detail=detail)])
+
+
+class ReservedId(InvalidRequest):
+    """The id is the name of a call."""
+
+    def __init__(self) -> None:
+        detail = "must not be `match`, which is a call"
+        super().__init__(f"/id: {detail}", errors=[FieldProblem(pointer="/id", detail=detail)])
+
+
+class EmbeddingDown(Unavailable):
+    """Vectors cannot be had now."""
+
+
+class PartMissing(Exception):
+    """Another service refuses, or does not answer."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Integer, LargeBinary, MetaData, String, Text, func, text
+from sqlalchemy import Column, DateTime, ForeignKeyConstraint, Integer, LargeBinary, MetaData, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -40,3 +40,22 @@ class SeedRow(SQLModel, table=True):
     namespace: str = Field(sa_column=Column(Text, primary_key=True))
     id: str = Field(sa_column=Column(String(100), primary_key=True))
     digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class VectorRow(SQLModel, table=True):
+    """What a persona means to one model; `digest` is that of the text it was made of, `embedding` float32."""
+
+    metadata = metadata
+    __tablename__ = "persona_vectors"  # pyright: ignore[reportAssignmentType] -- SQLModel's own documented way
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["namespace", "persona_id"], [f"{SCHEMA}.personas.namespace", f"{SCHEMA}.personas.id"], ondelete="CASCADE"
+        ),
+    )
+
+    namespace: str = Field(sa_column=Column(Text, primary_key=True))
+    persona_id: str = Field(sa_column=Column(String(100), primary_key=True))
+    model: str = Field(sa_column=Column(Text, primary_key=True))
+    precision: str = Field(sa_column=Column(Text, primary_key=True))
+    digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    embedding: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

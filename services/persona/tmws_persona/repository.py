@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -9,6 +11,7 @@ from sqlmodel import col
 
 from tmws_contracts.persona import NewPersona, Persona
 from tmws_persona.models import PersonaRow
+from tmws_persona.ranking import Candidate
 from tmws_shared.database import Connection, Row
 
 _COLUMNS = (
@@ -39,6 +42,29 @@ _REFRESH = """
     UPDATE personas SET name = $3, description = $4, capabilities = $5, configuration = $6, instructions = $7
     WHERE namespace = $1 AND id = $2 AND version = 1
 """
+
+_CANDIDATES = "SELECT id, name, description, capabilities FROM personas WHERE namespace = $1 ORDER BY id"
+_VECTORS = """
+    SELECT persona_id, digest, embedding FROM persona_vectors WHERE namespace = $1 AND model = $2 AND precision = $3
+"""
+# In the order of ids, so that two who embed the same personas do not lock each other out; who is deleted stays so.
+_KEEP_VECTORS = """
+    INSERT INTO persona_vectors (namespace, persona_id, model, precision, digest, embedding)
+    SELECT $1, p.id, $2, $3, v.digest, v.embedding
+    FROM unnest($4::text[], $5::bytea[], $6::bytea[]) AS v (id, digest, embedding)
+    JOIN personas p ON p.namespace = $1 AND p.id = v.id ORDER BY p.id FOR KEY SHARE OF p
+    ON CONFLICT (namespace, persona_id, model, precision)
+    DO UPDATE SET digest = excluded.digest, embedding = excluded.embedding
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVector:
+    """What a persona means to a model; the digest is that of the text it was made of."""
+
+    persona_id: str
+    digest: bytes
+    embedding: bytes
 
 
 class PersonaRepository:
@@ -84,6 +110,21 @@ class PersonaRepository:
     async def count(self) -> int:
         """Count the personas."""
         return await self._connection.fetchval(select(func.count()).select_from(PersonaRow).where(self._here))
+
+    async def candidates(self) -> list[Candidate]:
+        """Return all personas as they may fit a piece of work, by id."""
+        rows = await self._connection.fetch(_CANDIDATES, self._namespace)
+        return [Candidate(**dict(row), similarity=None) for row in rows]
+
+    async def vectors(self, model: str, precision: str) -> list[StoredVector]:
+        """Return the vectors that a model has made."""
+        rows = await self._connection.fetch(_VECTORS, self._namespace, model, precision)
+        return [StoredVector(**dict(row)) for row in rows]
+
+    async def keep_vectors(self, model: str, precision: str, vectors: Sequence[StoredVector]) -> None:
+        """Keep vectors of a model, in place of those it has made before."""
+        columns = zip(*((one.persona_id, one.digest, one.embedding) for one in vectors), strict=True)
+        await self._connection.execute(_KEEP_VECTORS, self._namespace, model, precision, *map(list, columns))
 
     async def plant(self, persona_id: str, persona: NewPersona, digest: bytes) -> None:
         """Give the namespace a built-in persona once; bring an unedited one up to date."""

@@ -8,7 +8,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from tmws_contracts.common import Limit, Page, Slug
 from tmws_contracts.persona import NewPersona, Persona, PersonaChange, PersonaStats
+from tmws_contracts.persona_match import PersonaMatches, PersonaSearch
+from tmws_contracts.persona_wake_up import DEFAULT_MAX_CHARS, MaxChars, PersonaFigures, WakeUp
+from tmws_persona.figures import Figures
+from tmws_persona.matching import Matcher
 from tmws_persona.service import PersonaService
+from tmws_persona.waking import Waking
 from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import IfMatch, send, send_model
@@ -22,6 +27,18 @@ CanWrite = Annotated[Principal, Depends(NeedsScope("persona:write"))]
 
 async def _service(request: Request) -> PersonaService:
     return request.app.state.personas
+
+
+async def _matcher(request: Request) -> Matcher:
+    return request.app.state.matcher
+
+
+async def _figures(request: Request) -> Figures:
+    return request.app.state.figures
+
+
+async def _waking(request: Request) -> Waking:
+    return request.app.state.waking
 
 
 Personas = Annotated[PersonaService, Depends(_service)]
@@ -44,6 +61,17 @@ async def create_persona(caller: CanWrite, personas: Personas, persona: NewPerso
     return send(await personas.create(caller, persona, once))
 
 
+@router.post("/match", response_model=PersonaMatches)
+async def match_personas(
+    caller: CanRead, matcher: Annotated[Matcher, Depends(_matcher)], search: PersonaSearch
+) -> Response:
+    """Find the personas that fit a piece of work, by capability, words and meaning, best first.
+
+    Without embeddings, capabilities and words alone answer, and it says so.
+    """
+    return send_model(await matcher.match(caller, search))
+
+
 @router.get("/{persona_id}", response_model=Persona)
 async def get_persona(caller: CanRead, personas: Personas, persona_id: Slug) -> Response:
     """Return a persona."""
@@ -63,6 +91,31 @@ async def delete_persona(caller: CanWrite, personas: Personas, persona_id: Slug,
     """Delete a persona."""
     await personas.delete(caller, persona_id, if_match)
     return Response(status_code=204)
+
+
+@router.get("/{persona_id}/stats", response_model=PersonaFigures)
+async def get_persona_stats(
+    caller: CanRead, figures: Annotated[Figures, Depends(_figures)], persona_id: Slug
+) -> Response:
+    """Count the tasks, memories and approvals of a persona, as far as the caller may see them.
+
+    A service that is down, or refuses the caller, leaves its part null and named in `missing`.
+    """
+    return send_model(await figures.of(caller, persona_id))
+
+
+@router.get("/{persona_id}/wake-up", response_model=WakeUp)
+async def wake_up_persona(
+    caller: CanRead,
+    waking: Annotated[Waking, Depends(_waking)],
+    persona_id: Slug,
+    max_chars: MaxChars = DEFAULT_MAX_CHARS,
+) -> Response:
+    """Return what an agent needs to go on as this persona: who it is, remembers, has to do, and looks after.
+
+    Everything is read with the caller's rights; private memories are among it when the caller speaks for the persona.
+    """
+    return send_model(await waking.wake_up(caller, persona_id, max_chars))
 
 
 @stats_router.get("/stats", response_model=PersonaStats)

@@ -6,7 +6,7 @@ import re
 
 from tmws_contracts.common import Page
 from tmws_contracts.persona import NewPersona, Persona, PersonaChange, PersonaStats
-from tmws_persona.errors import IdNeeded, PersonaExists, PersonaNotFound
+from tmws_persona.errors import IdNeeded, PersonaExists, PersonaNotFound, ReservedId
 from tmws_persona.repository import PersonaRepository
 from tmws_persona.seeds import built_in_personas, digest
 from tmws_shared.auth import Principal
@@ -17,6 +17,8 @@ from tmws_shared.replies import match_version, reply
 
 ID_MAX_LENGTH = 100
 DEFAULT_NAMESPACE = "default"
+# `POST /personas/match` hides a persona of this name from the gateway's table of routes.
+RESERVED_ID = "match"
 
 
 class PersonaService:
@@ -43,6 +45,7 @@ class PersonaService:
         Raises:
             PersonaExists: its id is taken.
             IdNeeded: no id was given, and the name makes none.
+            ReservedId: it is the name of a call.
         """
         await self.seed(caller.namespace)
         persona_id = make_id(persona)
@@ -120,10 +123,13 @@ def make_id(persona: NewPersona) -> str:
 
     Raises:
         IdNeeded: the name has no letter or digit that an id may have.
+        ReservedId: it is the name of a call.
     """
     made = persona.id or re.sub(r"[^a-z0-9]+", "-", persona.name.lower()).strip("-")[:ID_MAX_LENGTH]
     if not made:
         raise IdNeeded
+    if made == RESERVED_ID:
+        raise ReservedId
     return made
 
 
