@@ -70,7 +70,7 @@ def _serve_stdio(settings: BridgeSettings) -> None:
 
     # Python's own handler would wait for the thread that reads standard input; there is nothing to save.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    create_server(for_one_user(settings)).run("stdio", show_banner=False)
+    create_server(for_one_user(settings), profile=settings.mcp_profile).run("stdio", show_banner=False)
 
 
 def _serve_http(settings: BridgeSettings, host: str, port: int) -> None:

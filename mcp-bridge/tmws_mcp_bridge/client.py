@@ -9,14 +9,16 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from time import monotonic
 from typing import Any, cast
 from uuid import uuid4
 
 import anyio
 import httpx2
-from fastmcp.server.dependencies import get_http_headers
+from fastmcp.server.dependencies import get_http_headers, get_http_request
 from opentelemetry import propagate
+from starlette.requests import Request
 
 from tmws_mcp_bridge.errors import CallFailed, NoAnswer, NoCredential, NotRunning, NotTmws, Refused
 from tmws_mcp_bridge.settings import BridgeSettings
@@ -33,10 +35,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the gateway is, and the Authorization header for it; an empty one is not sent."""
+    """Where the gateway is, and the headers for it: whose request it is, and where from; an empty one is not sent."""
 
     url: str
     authorization: str = ""
+    forwarded_for: str = ""
 
 
 Locate = Callable[[], Target]
@@ -73,9 +76,16 @@ def for_each_caller(settings: BridgeSettings) -> Locate:
     """Return the target of a bridge that serves many: each shows the gateway its own credential, never the bridge's."""
 
     def locate() -> Target:
-        return Target(settings.find_url(), get_http_headers(include={"authorization"}).get("authorization", ""))
+        shown = get_http_headers(include={"authorization"}).get("authorization", "")
+        return Target(settings.find_url(), shown, _way_of(get_http_request()))
 
     return locate
+
+
+def _way_of(request: Request) -> str:
+    """The X-Forwarded-For of a proxy: a gateway that trusts the bridge blocks who guesses, not everybody behind it."""
+    peer = [request.client.host] if request.client else []
+    return ", ".join(request.headers.getlist("x-forwarded-for") + peer).encode("ascii", "replace").decode()
 
 
 class Intents:
@@ -121,8 +131,13 @@ class Gateway:
     def __init__(self, locate: Locate, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._locate = locate
         self._intents = Intents()
+        self._transport = transport
+
+    @cached_property
+    def _client(self) -> httpx2.AsyncClient:
+        """The connections, made at the first call: certificates take a while to load."""
         timeout = httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx2.AsyncClient(timeout=timeout, trust_env=False, transport=transport)
+        return httpx2.AsyncClient(timeout=timeout, trust_env=False, transport=self._transport)
 
     @asynccontextmanager
     async def lifespan(self, _server: object) -> AsyncGenerator[None]:
@@ -130,7 +145,8 @@ class Gateway:
         try:
             yield
         finally:
-            await self._client.aclose()
+            if "_client" in self.__dict__:
+                await self._client.aclose()
 
     @contextmanager
     def once(self, call: Call) -> Generator[Call]:
@@ -170,6 +186,8 @@ class Gateway:
         headers = {**(call.headers or {}), "content-type": "application/json"}
         if target.authorization:
             headers["authorization"] = target.authorization
+        if target.forwarded_for:
+            headers["x-forwarded-for"] = target.forwarded_for
         propagate.inject(headers)
         content = None if call.body is None else json.dumps(call.body, sort_keys=True).encode()
         try:

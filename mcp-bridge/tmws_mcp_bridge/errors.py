@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from fastmcp.exceptions import ToolError
+from fastmcp.exceptions import FastMCPError, ToolError
+from fastmcp.exceptions import ValidationError as InvalidParams
 from pydantic import ValidationError
 
 _SHOWN = 3
@@ -48,6 +49,10 @@ _PLAIN_WORDS = {
     "model_attributes_type": "must be a JSON object",
     "dict_type": "must be a JSON object",
 }
+# "Input should be …", "UUID input should be …", "Value should have …"
+_SHOULD = re.compile(r"^[A-Z][\w ]* should\b")
+_TOO_LONG = re.compile(r"^must have at most (\d+) items after validation.*")
+_LISTING = frozenset({"enum", "literal_error"})
 
 
 class CallFailed(ToolError):
@@ -132,6 +137,12 @@ class Refused(CallFailed):
         return _NEXT_STEP.get(self.status, "")
 
 
+def of_protocol(failure: CallFailed) -> FastMCPError:
+    """Return the failure for what has no error results of its own (resources, prompts); never logged as a fault."""
+    is_theirs = isinstance(failure, InvalidArguments) or (isinstance(failure, Refused) and failure.status < 500)
+    return (InvalidParams if is_theirs else FastMCPError)(str(failure), log_level=logging.INFO)
+
+
 def _fields(document: Mapping[str, Any], within: str) -> str:
     errors = cast("list[dict[str, str]]", document.get("errors") or [])
     return _sentence(f"{_argument(item['pointer'], within)} {item['detail']}" for item in errors)
@@ -159,8 +170,9 @@ def _path(location: Iterable[int | str]) -> str:
 
 
 def _words(kind: str, message: str) -> str:
-    plain = message.removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
-    return _PLAIN_WORDS.get(kind) or plain.partition(", ")[0]
+    plain = _TOO_LONG.sub(r"must not be longer than \1", _SHOULD.sub("must", message.removeprefix("Value error, ")))
+    # After the comma a parser says where it stopped; a list of what is allowed has commas of its own.
+    return _PLAIN_WORDS.get(kind) or (plain if kind in _LISTING else plain.partition(", ")[0])
 
 
 def _sentence(parts: Iterable[str]) -> str:

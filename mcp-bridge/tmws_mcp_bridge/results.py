@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -24,12 +24,18 @@ def without_blanks(document: Mapping[str, Any], leave_out: Iterable[str] = ()) -
     return {key: value for key, value in document.items() if key not in hidden and value not in (None, "", [], {})}
 
 
-def object_schema(fields: Mapping[str, JsonSchema | str], required: Iterable[str] = ()) -> JsonSchema:
+def object_schema(fields: Mapping[str, JsonSchema | str], required: Sequence[str] = ()) -> JsonSchema:
     """Return the JSON schema of an object; a field's type is a schema, or the name of a Python type."""
     properties = {name: _TYPES[kind] if isinstance(kind, str) else kind for name, kind in fields.items()}
-    return {"type": "object", "properties": properties, "required": list(required)}
+    schema = {"type": "object", "properties": properties}
+    return {**schema, "required": list(required)} if required else schema
 
 
 def list_schema(item: JsonSchema) -> JsonSchema:
     """Return the JSON schema of a list of `item`."""
     return {"type": "array", "items": item}
+
+
+def only_given(**fields: Any) -> JsonObject:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from tmws_mcp_bridge.profile import Profile
 from tmws_shared.settings import LOOPBACK, PREFIX, ConfigurationError, unknown_names
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -42,6 +43,9 @@ class BridgeSettings(BaseModel):
         Path(".tmws"), description="data directory of the embedded stack, here or in the clone; its admin.key is used"
     )
     public_url: str = Field("", description="URL that callers of the HTTP transport use; its host is allowed")
+    mcp_profile: Profile = Field(
+        Profile.CORE, description="which tools agents are offered: core, full, or readonly, which changes nothing"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe record on stderr")
 
     @classmethod

@@ -17,6 +17,7 @@ import httpx2
 from fastmcp import Client
 
 from tmws_mcp_bridge.client import Target
+from tmws_mcp_bridge.profile import Profile
 from tmws_mcp_bridge.server import create_server
 
 URL = "http://gateway"
@@ -44,9 +45,10 @@ class ScriptedGateway:
         return self.asked[place].headers["idempotency-key"]
 
     @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[Client[Any]]:
+    async def client(self, profile: Profile = Profile.CORE, **options: Any) -> AsyncGenerator[Client[Any]]:
         """Yield an MCP client of a bridge to this gateway."""
-        server = create_server(lambda: Target(URL, self.authorization), transport=httpx2.MockTransport(self._answer))
+        transport = httpx2.MockTransport(self._answer)
+        server = create_server(lambda: Target(URL, self.authorization), profile=profile, transport=transport)
         async with Client(server, **options) as client:
             yield client
 

@@ -1,4 +1,4 @@
-"""The command line of the embedded stack: `tmws up`, `down`, `status`, `logs`, `keys`, `doctor`, `version`."""
+"""The command line of the embedded stack: `tmws up`, `down`, `status`, `logs`, `keys`, `audit`, `doctor`, `version`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _COMMANDS = {
     "demo": "show what TMWS is for, on the running stack or on one of its own",
     "doctor": "look for what could keep the stack from working",
     "keys": "manage API keys (see: tmws keys --help)",
+    "audit": "check and export the audit log (see: tmws audit --help)",
+    "install": "put TMWS into the configuration of an MCP client",
+    "uninstall": "take TMWS out of the configuration of an MCP client",
     "version": "print the version",
 }
 
@@ -26,9 +29,9 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; trouble is told in one sentence."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:1] == ["keys"]:  # its options are not ours to parse
-        return _told(lambda: _keys(arguments[1:]))
-    options = _parser().parse_args(arguments)
+    if arguments[:1] in (["keys"], ["audit"]):  # their options are not ours to parse
+        return _told(lambda: _gateway_tool(arguments[0], arguments[1:]))
+    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
     runners = {
         "up": _up,
         "down": _down,
@@ -36,12 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "logs": _logs,
         "demo": _demo,
         "doctor": _doctor,
+        "install": _install,
+        "uninstall": _uninstall,
         "version": _version,
     }
     return _told(lambda: runners[options.command](options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tmws", description="All of TMWS on this machine, without containers.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in _COMMANDS.items()}
@@ -49,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     parsers["logs"].add_argument("--follow", "-f", action="store_true", help="go on with what is added")
     parsers["logs"].add_argument("--lines", "-n", type=int, default=20, help="lines of each log (default 20)")
     parsers["logs"].add_argument("service", nargs="?", help="one process, such as task-worker or postgres")
+    if command in parsers and command in {"install", "uninstall"}:
+        from tmws_local import install
+
+        install.add_options(parsers[command], installs=command == "install")
     return parser
 
 
@@ -109,10 +118,22 @@ def _doctor(_: argparse.Namespace) -> int:
     return doctor.examine(os.environ, Path.cwd())
 
 
-def _keys(arguments: Sequence[str]) -> int:
+def _install(options: argparse.Namespace) -> int:
+    from tmws_local import install
+
+    return install.install(options, os.environ, Path.cwd())
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    from tmws_local import install
+
+    return install.uninstall(options, os.environ, Path.cwd())
+
+
+def _gateway_tool(name: str, arguments: Sequence[str]) -> int:
     from tmws_local import up
 
-    return up.run_keys(os.environ, Path.cwd(), arguments)
+    return up.run_gateway_tool(os.environ, Path.cwd(), name, arguments)
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 from tmws_local.account import is_root, postgres_account
 from tmws_local.command import Command, run
 from tmws_local.configuration import Configuration, StackSettings
+from tmws_local.doctor_clients import checks_of_clients, look_at_path
+from tmws_local.doctor_gateway import GatewayCheck
 from tmws_local.errors import StackError
 from tmws_local.paths import Paths
 from tmws_local.ports import check_port
@@ -20,6 +22,7 @@ from tmws_local.roles import ROLES_SQL
 from tmws_local.state import check_stamp, holder, read_state
 
 _MIN_FREE_BYTES = 1 << 30
+MIN_PYTHON = (3, 11)
 
 
 def examine(environ: Mapping[str, str], folder: Path) -> int:
@@ -30,15 +33,25 @@ def examine(environ: Mapping[str, str], folder: Path) -> int:
         sys.stdout.write(f"bad   {error}\n")
         return error.exit_code
     paths, settings = configuration.paths, configuration.settings
-    checks: tuple[Callable[[], str], ...] = (
+    url = read_state(paths)[0] if holder(paths) is not None else ""
+    checks: list[Callable[[], str]] = [
         _python,
+        lambda: look_at_path(environ),
         lambda: _data_directory(paths),
         lambda: _account(paths),
         _postgres,
         _redis,
         lambda: _running(paths, settings),
-    )
+        *_as_a_caller(environ.get("TMWS_URL", "").rstrip("/") or url, paths, environ),
+        *(check.look for check in checks_of_clients(environ, paths, url)),
+    ]
     return max([_told(check) for check in checks])
+
+
+def _as_a_caller(url: str, paths: Paths, environ: Mapping[str, str]) -> list[Callable[[], str]]:
+    """Return what is asked of the gateway there; nothing when there is none."""
+    gateway = GatewayCheck(url, paths, environ)
+    return [gateway.answers, gateway.clock, gateway.credential] if url else []
 
 
 def _told(check: Callable[[], str]) -> int:
@@ -51,6 +64,10 @@ def _told(check: Callable[[], str]) -> int:
 
 
 def _python() -> str:
+    if sys.version_info < MIN_PYTHON:
+        raise StackError(
+            f"Python {platform.python_version()} is too old: install 3.11 or newer, remove .venv, start again"
+        )
     return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
 
 

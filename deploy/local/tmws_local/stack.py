@@ -35,7 +35,7 @@ class Process:
 # In this order they are shown. The gateway and the workers stop before the services they call.
 STACK = (
     Process("embedding", "tmws_embedding.app"),
-    Process("persona", "tmws_persona.app", "persona"),
+    Process("persona", "tmws_persona.app", "persona", upstreams=("embedding", "memory", "task", "workflow")),
     Process("task", "tmws_task.app", "task"),
     Process("task-worker", "tmws_task.worker", "task"),
     Process("memory", "tmws_memory.app", "memory", upstreams=("embedding",)),

@@ -121,15 +121,21 @@ def start_detached(environ: Mapping[str, str], folder: Path) -> int:
         time.sleep(_POLL_S)
 
 
-def run_keys(environ: Mapping[str, str], folder: Path, arguments: Sequence[str]) -> int:
-    """Run the gateway's key tool against the running stack, with its settings.
+def run_gateway_tool(environ: Mapping[str, str], folder: Path, name: str, arguments: Sequence[str]) -> int:
+    """Run a command of the gateway's (`keys`, `audit`) against the running stack, with its settings.
 
     Raises:
-        StackError: the stack does not run.
+        StackError: the stack does not run, and the command does not just read a file.
     """
+    if "--file" in arguments:
+        return _run_tool(Command(python(f"tmws_gateway.{name}", *arguments), dict(environ)))
     configuration = Configuration.load(environ, folder)
     if holder(configuration.paths) is None:
-        raise StackError("TMWS is not running: start it with ./taskw up, then manage keys")
-    command = Command(python("tmws_gateway.keys", *arguments), Embedded(configuration).environment(GATEWAY))
+        raise StackError("TMWS is not running: start it with ./taskw up")
+    environment = Embedded(configuration).environment(GATEWAY)
+    return _run_tool(Command(python(f"tmws_gateway.{name}", *arguments), environment))
+
+
+def _run_tool(command: Command) -> int:
     with subprocess.Popen[bytes](command.argv, **command.options) as process:
         return process.wait()

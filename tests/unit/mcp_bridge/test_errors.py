@@ -24,6 +24,8 @@ async def failure(answer, tool, arguments):
         ("semantic_search", {}, "query is required."),
         ("semantic_search", {"query": "x", "limit": "10"}, "limit must be a valid integer."),
         ("semantic_search", {"query": "x", "limit": 0}, "limit must be greater than or equal to 1."),
+        ("semantic_search", {"query": "x" * 8193}, "query must not be longer than 8192."),
+        (MANAGE, {"operation": "get", "task_data": {"id": 7}}, "task_data.id must be a string."),
         ("semantic_search", {"query": "x", "nope": 1}, "nope is not an argument of this tool."),
         ("store_memory", {"content": "x", "metadata": {"a": "\0"}}, "metadata must not contain U+0000."),
         ("store_memory", {"content": "x", "metadata": "{}"}, "metadata must be a JSON object."),

@@ -1,7 +1,5 @@
 """What the tools ask of the gateway and what they show of its answer."""
 
-import json
-
 import pytest
 
 from support.scripted_gateway import ScriptedGateway
@@ -27,35 +25,6 @@ RUNNING = {
 }
 COMPLETED = {"id": EXECUTION_ID, "status": "completed", "steps": [STEP], "output": {"x": 1}, "error": None}
 ACCEPTED = (202, {"execution_id": EXECUTION_ID, "status": "pending"})
-
-
-async def test_the_four_tools_are_listed():
-    async with ScriptedGateway((500, {})).client() as client:
-        names = [tool.name for tool in await client.list_tools()]
-    assert names == ["semantic_search", "store_memory", "manage_task", "execute_workflow"]
-
-
-async def test_the_catalogue_costs_less_than_three_thousand_tokens():
-    async with ScriptedGateway((500, {})).client() as client:
-        tools = await client.list_tools()
-    text = json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools])
-    assert len(text) / 4 < 3000
-
-
-@pytest.mark.parametrize(
-    ("name", "read_only", "destructive", "idempotent"),
-    [
-        ("semantic_search", True, None, True),
-        ("store_memory", None, False, True),
-        ("manage_task", None, True, False),
-        ("execute_workflow", None, False, False),
-    ],
-)
-async def test_tools_say_how_careful_to_be(name, read_only, destructive, idempotent):
-    async with ScriptedGateway((500, {})).client() as client:
-        annotations = {tool.name: tool.annotations for tool in await client.list_tools()}[name]
-    hints = (annotations.read_only_hint, annotations.destructive_hint, annotations.idempotent_hint)
-    assert hints == (read_only, destructive, idempotent)
 
 
 async def test_listing_tools_asks_the_gateway_nothing():
