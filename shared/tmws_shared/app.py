@@ -12,7 +12,6 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar, Unpack
 from urllib.parse import urlsplit
 
@@ -23,10 +22,11 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from tmws_contracts.common import FieldProblem, Problem
-from tmws_shared import telemetry
+from tmws_shared import telemetry, upstream_metrics
 from tmws_shared.auth import InternalTokens
 from tmws_shared.context import RequestContext, problem_response
 from tmws_shared.database import Database, PoolOptions
+from tmws_shared.draining import DrainingServer
 from tmws_shared.health import Check, health_routes
 from tmws_shared.migrations import migrate
 from tmws_shared.problems import (
@@ -40,7 +40,6 @@ from tmws_shared.problems import (
 from tmws_shared.protocol import OneWriteProtocol
 from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError, Settings
-from tmws_shared.stopping import stopping
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -135,6 +134,7 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
     except ConfigurationError as error:
         sys.exit(refuse(error))
     telemetry.set_up(name, settings.log_level)
+    upstream_metrics.register()
     if settings.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     _allow_many_files()
@@ -147,7 +147,7 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
         gc.freeze()
         # A request makes thousands of objects that die by themselves; looking at them every 700 costs a tenth of it.
         gc.set_threshold(*GC_THRESHOLDS)
-        _Server(server_config(app, settings.listen, **options)).run()
+        DrainingServer(server_config(app, settings.listen, **options)).run()
     except ConfigurationError as error:
         sys.exit(refuse(error))
 
@@ -159,15 +159,6 @@ def _allow_many_files() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-class _Server(uvicorn.Server):
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop on a signal; before the start is through there is nothing to drain, only a database to wait for."""
-        if not self.started:
-            os._exit(0)
-        stopping.end_all()
-        super().handle_exit(sig, frame)
 
 
 def refuse(error: ConfigurationError) -> int:

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from tmws_shared.problems import ProblemError, Unavailable
 from tmws_shared.redis import RedisDown
+from tmws_shared.stopping import stopping
 
 Check = Callable[[], Awaitable[None]]
 CHECK_TIMEOUT_S = 2.0
@@ -28,6 +29,8 @@ def health_routes() -> APIRouter:
 
     @router.get("/readyz")
     async def readyz(request: Request) -> dict[str, str]:
+        if stopping.is_over:
+            raise Unavailable("not ready: the process is stopping")
         checks: dict[str, Check] = request.app.state.checks
         failed = [
             name

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from tmws_shared.auth import InternalTokens, Principal
 from tmws_shared.framing import HeaderList, Request
 from tmws_shared.problems import ProblemError, Unavailable
-from tmws_shared.reply import UpstreamError
+from tmws_shared.reply import CircuitOpen, UpstreamError
 from tmws_shared.telemetry import calling, carry_trace
 from tmws_shared.upstream import Upstream
 
@@ -64,12 +64,19 @@ def remaining_s(timeout_s: float = DEFAULT_TIMEOUT_S) -> float:
 
 
 class ServiceClient:
-    """Calls one service as a given principal."""
+    """Calls one service as a given principal; an answer that is too large counts as none."""
 
-    def __init__(self, url: str, audience: str, tokens: InternalTokens) -> None:
+    def __init__(
+        self,
+        where: str | Upstream,
+        audience: str,
+        tokens: InternalTokens,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
         self.audience = audience
-        self._upstream = Upstream(url)
+        self._upstream = Upstream(where, audience) if isinstance(where, str) else where
         self._tokens = tokens
+        self._max_answer_bytes = max_answer_bytes
 
     async def close(self) -> None:
         """Close the connections."""
@@ -109,7 +116,10 @@ class ServiceClient:
 
     async def _fetch(self, request: Request, timeout_s: float) -> Answer:
         try:
-            reply, content = await self._upstream.fetch(request, timeout_s, MAX_ANSWER_BYTES)
+            reply, content = await self._upstream.fetch(request, timeout_s, self._max_answer_bytes)
+        except CircuitOpen as error:
+            detail = f"The {self.audience} service is not available."
+            raise Unavailable(detail, retry_after_s=error.retry_after_s) from error
         except (UpstreamError, TimeoutError) as error:
             raise Unavailable(f"The {self.audience} service is not available.") from error
         return Answer(reply.status, Headers(raw=reply.headers), content)

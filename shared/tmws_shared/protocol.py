@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from time import monotonic
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # From here on more is written than one system call takes, and the transport has to say when to wait.
 FULL_BYTES = 64 * 1024
@@ -51,8 +52,22 @@ class OneWrite(asyncio.Transport):
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's protocol over such a transport."""
+    """uvicorn's protocol over such a transport; `heard_at` is when the other side last sent something."""
+
+    heard_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] -- as uvicorn's own
         """Put the transport in between."""
+        self.heard_at = monotonic()
         super().connection_made(OneWrite(transport))
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time."""
+        self.heard_at = monotonic()
+        super().data_received(data)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is being answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete

@@ -83,13 +83,17 @@ class OptionalRedis:
         try:
             value = await answer
         except (RedisError, OSError, TimeoutError) as error:
-            self._failures += 1
-            if self._failures >= FAILURES_TO_OPEN:
-                self._open_until = time.monotonic() + OPEN_S
-                self._failures = 0
+            self.note_failure()
             raise RedisDown from error
         self._failures = 0
         return value
+
+    def note_failure(self) -> None:
+        """Count a failure; the third one in a row opens the breaker."""
+        self._failures += 1
+        if self._failures >= FAILURES_TO_OPEN:
+            self._open_until = time.monotonic() + OPEN_S
+            self._failures = 0
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,7 +1,9 @@
 """The answer of another of our processes, on its way.
 
 UpstreamError
-├── NotConnected      there is no connection: refused, too slow, or all of them in use
+├── NotConnected      there is no connection; nothing was sent
+│   ├── Busy          all connections are in use, and none became free in time
+│   └── CircuitOpen   no process of the service works; it is not even tried
 ├── NotAnswered       it was closed before a byte of the answer was seen
 └── BrokenAnswer      the answer was broken off, is malformed, or is larger than allowed
 """
@@ -23,7 +25,19 @@ class UpstreamError(Exception):
 
 
 class NotConnected(UpstreamError):
-    """There is no connection."""
+    """There is no connection; nothing was sent."""
+
+
+class Busy(NotConnected):
+    """All connections are in use."""
+
+
+class CircuitOpen(NotConnected):
+    """No process of the service works."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("no process of the service works")
+        self.retry_after_s = retry_after_s
 
 
 class NotAnswered(UpstreamError):

@@ -40,6 +40,11 @@ class Stopping:
         self._ends: dict[Callable[[], None], Callable[[], object]] = {}
         self._is_over = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the process was told to stop."""
+        return self._is_over
+
     def add(self, end: Callable[[], None]) -> None:
         """Have `end` called on this event loop when the process is told to stop; at once when it was."""
         loop = asyncio.get_running_loop()

@@ -6,4 +6,4 @@ from support.loops import ASYNCIO, BOTH, LoopFactories
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> LoopFactories:
-    return BOTH if item.path.name == "test_upstream.py" else ASYNCIO
+    return BOTH if item.path.name in ("test_upstream.py", "test_upstream_replicas.py") else ASYNCIO

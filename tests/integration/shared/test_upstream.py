@@ -114,7 +114,7 @@ async def test_place_of_a_lost_connection_goes_to_who_waits(short_directory: Pat
 
 
 async def test_who_waits_too_long_for_a_place_is_told(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmws_shared.upstream.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("tmws_shared.pool.QUEUE_TIMEOUT_S", 0.3)
     async with upstream(short_directory, [*SLOWLY, *SLOWLY, ok()]) as service, client_of(service.url, 1) as client:
         answers = await asyncio.gather(fetch(client), fetch(client), return_exceptions=True)
     assert answers[0] == (200, b"")
@@ -179,7 +179,7 @@ async def test_write_finds_a_service_that_was_restarted(short_directory: Path) -
 async def test_old_connection_is_not_used_again(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(short_directory, ok()) as service, client_of(service.url) as client:
         await fetch(client)
-        monkeypatch.setattr("tmws_shared.upstream.KEEP_IDLE_S", 0.0)
+        monkeypatch.setattr("tmws_shared.pool.KEEP_IDLE_S", 0.0)
         await fetch(client, POST)
     assert service.connections == 2
 
