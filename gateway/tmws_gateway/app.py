@@ -12,16 +12,19 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tmws_gateway import docs
-from tmws_gateway.audit import AuditLog
+from tmws_gateway.audit.log import AuditLog
+from tmws_gateway.audit_routes import audit_router
+from tmws_gateway.audit_service import AuditService
+from tmws_gateway.chain.signing import Signer
 from tmws_gateway.cors import Cors
 from tmws_gateway.edge import Edge
-from tmws_gateway.failures import SignInFailures
 from tmws_gateway.feed.feed import Feed
 from tmws_gateway.feed.stream import EventStream
+from tmws_gateway.gateways import Gateways
 from tmws_gateway.guard import Guard
 from tmws_gateway.health import VERSION, SystemHealth
-from tmws_gateway.identity import Authenticator
-from tmws_gateway.limits import Policy, RateLimiter
+from tmws_gateway.key_routes import key_router
+from tmws_gateway.limits import Limits, Policy, RateLimiter
 from tmws_gateway.models import SCHEMA
 from tmws_gateway.openapi import OpenApi
 from tmws_gateway.parts import Parts
@@ -29,22 +32,29 @@ from tmws_gateway.pipeline import Pipeline
 from tmws_gateway.protocol import EdgeProtocol
 from tmws_gateway.proxy import Proxy
 from tmws_gateway.routes import router, system_router
-from tmws_gateway.service import AuditService, KeyService
 from tmws_gateway.settings import GatewaySettings
+from tmws_gateway.sign_in import SignIn
 from tmws_gateway.traffic import Traffic
 from tmws_gateway.upstreams import OWN, ROUTES, RouteTable
+from tmws_gateway.well_known_routes import well_known_router
 from tmws_shared.app import NO_SECOND_SPAN, answer_with_problems, open_database, serve
 from tmws_shared.auth import InternalTokens
-from tmws_shared.background import every, running
+from tmws_shared.background import running
 from tmws_shared.database import Database
 from tmws_shared.health import health_routes
 from tmws_shared.http import ServiceClient
+from tmws_shared.pagination import Cursors
 from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.redis import OptionalRedis
+from tmws_shared.upstream import Upstream
 
 _log = logging.getLogger(__name__)
 
-USES_EVERY_S = 10.0
+# To each replica of a service.
+MAX_CONNECTIONS = 200
+MAX_STREAMS = 2_000
+OPEN_ROUTERS = (system_router, well_known_router, docs.router)
+API_ROUTERS = (router, key_router, audit_router)
 
 
 class Gateway:
@@ -58,7 +68,8 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._own(scope, receive, send)
         else:
-            await scope["state"]["parts"].edge(scope, receive, send)
+            parts: Parts = scope["state"]["parts"]
+            await parts.edge(parts.sign_in.proxies.locate(scope), receive, send)
 
 
 def build(settings: GatewaySettings) -> Gateway:
@@ -78,46 +89,56 @@ def build(settings: GatewaySettings) -> Gateway:
         title="TMWS gateway", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
     )  # fmt: skip
-    for part in (health_routes(), system_router, docs.router):
+    for part in (health_routes(), *OPEN_ROUTERS):
         own.include_router(part)
-    own.include_router(router, dependencies=[Depends(refuse_unknown_queries)])
+    for part in API_ROUTERS:
+        own.include_router(part, dependencies=[Depends(refuse_unknown_queries)])
     answer_with_problems(own)
     return Gateway(own)
 
 
 async def _open_parts(settings: GatewaySettings, database: Database, own: FastAPI, stack: AsyncExitStack) -> Parts:
     secret = settings.secret_key.get_secret_value()
-    issuer = next((url.geturl() for url in settings.public_urls), "tmws")
     tokens = InternalTokens(secret)
     redis = OptionalRedis.at(settings.redis_url.get_secret_value())
-    clients = {name: ServiceClient(url, name, tokens) for name, url in settings.upstreams.items()}
-    proxies = {name: Proxy(name, url, tokens) for name, url in settings.upstreams.items()}
-    health = SystemHealth(settings.upstreams, database, redis)
+    upstreams = {
+        name: Upstream(urls, name, max_connections=MAX_CONNECTIONS, max_streams=MAX_STREAMS)
+        for name, urls in settings.upstreams.items()
+    }
+    clients = {name: ServiceClient(upstream, name, tokens) for name, upstream in upstreams.items()}
+    proxies = {name: Proxy(name, upstream, tokens) for name, upstream in upstreams.items()}
+    health = SystemHealth(upstreams, database, redis)
     events = EventStream(settings.redis_url.get_secret_value())
-    for closable in (redis, health, events, *clients.values(), *proxies.values()):
+    for closable in (redis, events, *upstreams.values()):
         stack.push_async_callback(closable.close)
-    authenticator = Authenticator(database, secret, issuer, SignInFailures(redis))
+    sign_in = SignIn.of(settings, database, redis)
+    gateways = Gateways(redis)
+    limiter = RateLimiter(redis, gateways.count)
+    await limiter.prepare()
+    stack.push_async_callback(limiter.close)
     pipeline = Pipeline(
         guard=Guard(settings.public_urls, settings.origins, settings.api_host),
         cors=Cors(settings.origins),
         table=RouteTable(ROUTES),
-        authenticator=authenticator if settings.auth_enabled else None,
-        limiter=RateLimiter(redis, Policy(settings.rate_limit_requests, settings.rate_limit_period)),
+        authenticator=sign_in.authenticator if settings.auth_enabled else None,
+        metadata=sign_in.metadata,
+        limits=Limits(Policy(settings.rate_limit_requests, settings.rate_limit_period)),
+        limiter=limiter,
         services={OWN: own, **proxies},
     )
-    audit_log, traffic = AuditLog(database, settings.data_dir), Traffic()
+    audit_log, traffic = AuditLog(database, settings.data_dir, secret), Traffic()
     over_tls = any(url.scheme == "https" for url in settings.public_urls[:1])
     return Parts(
-        keys=KeyService(database, secret, issuer),
-        audit=AuditService(database, secret),
+        sign_in=sign_in,
+        audit=AuditService(database, Cursors(secret), Signer(secret, settings.audit_keys), audit_log.checkpoints),
         audit_log=audit_log,
-        authenticator=authenticator,
         health=health,
         openapi=OpenApi(ROUTES, own.openapi(), clients),
         traffic=traffic,
         clients=clients,
         edge=Edge(pipeline, audit_log, traffic, over_tls=over_tls),
         feed=Feed(events),
+        gateways=gateways,
     )
 
 
@@ -125,7 +146,8 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
 async def _background(parts: Parts) -> AsyncGenerator[None]:
     loops = {
         "write audit records": parts.audit_log.run,
-        "note key uses": lambda: every(USES_EVERY_S, parts.authenticator.write_uses),
+        **parts.sign_in.loops(),
+        "count gateways": parts.gateways.run,
         "read events": parts.feed.run,
         "keep event feeds alive": parts.feed.tick,
     }
@@ -133,7 +155,7 @@ async def _background(parts: Parts) -> AsyncGenerator[None]:
         async with running(loops):
             yield
     finally:
-        await asyncio.gather(parts.audit_log.close(), parts.authenticator.write_uses())
+        await asyncio.gather(parts.audit_log.close(), parts.sign_in.close(), parts.gateways.leave())
 
 
 def _warn(settings: GatewaySettings) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Any, cast
 
+import orjson
 from starlette.types import Message, Receive, Scope
 
 from tmws_gateway.errors import RequestTimeout
@@ -46,8 +48,8 @@ async def read_body(scope: Scope, receive: Receive, exchange: Exchange, limit_by
             f"The body must arrive within {READ_TIMEOUT_S:.0f} seconds.", headers={"Connection": "close"}
         ) from None
     if body:
-        value = await asyncio.to_thread(read_json, body) if len(body) > THREAD_FROM_BYTES else read_json(body)
-        exchange.changed_fields = _field_names(value)
+        is_large = len(body) > THREAD_FROM_BYTES
+        exchange.changed_fields = await asyncio.to_thread(_read_fields, body) if is_large else _read_fields(body)
     return _replay(body, receive)
 
 
@@ -112,11 +114,16 @@ def _too_large(limit_bytes: int) -> ContentTooLarge:
     return ContentTooLarge(f"The body must not be larger than {limit_bytes} bytes.", headers={"Connection": "close"})
 
 
-def _field_names(value: Any) -> list[str]:
+def _read_fields(body: bytes) -> list[tuple[str, bytes]]:
+    value = read_json(body)
     if not isinstance(value, dict):
         return []
-    names = list(cast("dict[str, Any]", value))[:_AUDITED_FIELDS]
-    return [name[:_AUDITED_NAME] for name in names]
+    fields = list(cast("dict[str, Any]", value).items())[:_AUDITED_FIELDS]
+    return [(name[:_AUDITED_NAME], _value_hash(value)) for name, value in fields]
+
+
+def _value_hash(value: Any) -> bytes:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from tmws_gateway.audit import AuditLog
+from tmws_gateway.audit.log import AuditLog
 from tmws_gateway.body import ClientGone
 from tmws_gateway.exchange import KEY, Exchange
 from tmws_gateway.traffic import Traffic
@@ -21,7 +21,7 @@ from tmws_shared.context import problem_response
 from tmws_shared.framing import HeaderList
 from tmws_shared.http import REQUEST_ID_HEADER, deadline, request_id
 from tmws_shared.problems import InternalError, ProblemError
-from tmws_shared.stopping import expire, is_event_stream, send_end, stopping
+from tmws_shared.stopping import is_event_stream, send_end, stopping
 from tmws_shared.telemetry import carry_trace, note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ Serve = Callable[[Exchange, Scope, Receive, Send], Awaitable[None]]
 
 CLIENT_GONE = 499  # as nginx logs it; nobody receives it
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_READING = frozenset({"GET", "HEAD"})
+_OF_A_BODY = frozenset({b"content-length", b"content-type"})
 _API_CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 SECURITY_HEADERS: HeaderList = [
     (b"x-content-type-options", b"nosniff"),
@@ -64,28 +66,28 @@ class Edge:
 
     async def _attempt(self, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
-            async with asyncio.timeout(None) as answer.ending:
-                try:
-                    await self._serve(exchange, scope, receive, answer)
-                finally:
-                    stopping.discard(answer.break_off)
+            await self._serve(exchange, scope, receive, answer)
+        except asyncio.CancelledError:
+            if not answer.is_over():
+                raise
+            await send_end(answer)
         except ClientGone:
             exchange.status = CLIENT_GONE
         except ProblemError as problem:
             await answer.fail(problem, scope, receive)
         except Exception:  # noqa: BLE001 -- the app's handler of the last resort
-            if answer.is_broken_off:
-                await send_end(answer)
-                return
             _log.exception("unhandled error in %s", exchange.action)
             await answer.fail(InternalError(), scope, receive)
+        finally:
+            stopping.discard(answer.break_off)
 
     def _observe(self, exchange: Exchange, span: Span) -> None:
         route = exchange.route.path if exchange.route else "unmatched"
         if span.is_recording():
             _describe(span, exchange, route)
         note_request(exchange.method, route, exchange.status, exchange.duration_s)
-        self._traffic.note(exchange.status, exchange.duration_s)
+        key_id = exchange.principal.key_id if exchange.principal else None
+        self._traffic.note(exchange.status, exchange.duration_s, key_id)
         self._audit.record(exchange)
 
 
@@ -101,14 +103,16 @@ def _describe(span: Span, exchange: Exchange, route: str) -> None:
 def _open(scope: Scope, headers: Headers) -> Exchange:
     given = headers.get(REQUEST_ID_HEADER, "")
     accepted_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
+    trace = carry_trace()
     exchange = Exchange(
         method=scope["method"],
         resource=scope["raw_path"].decode("latin-1"),
-        # X-Forwarded-For is the caller's own claim; without a trusted proxy in front only the peer's address counts.
         address=scope["client"][0] if scope["client"] else "local",
         request_id=accepted_id,
         trace_id=trace_id(),
-        headers={"x-request-id": accepted_id, **carry_trace()},
+        trace=trace,
+        headers={"x-request-id": accepted_id, **trace},
+        if_none_match=next((value for name, value in scope["headers"] if name == b"if-none-match"), None),
     )
     scope.setdefault("state", {})[KEY] = exchange
     request_id.set(exchange.request_id)
@@ -116,56 +120,78 @@ def _open(scope: Scope, headers: Headers) -> Exchange:
     return exchange
 
 
+def names_etag(if_none_match: bytes, headers: HeaderList) -> bool:
+    """Whether If-None-Match names the ETag of an answer with these headers (RFC 9110, section 13.1.2)."""
+    etag = next((value for name, value in headers if name.lower() == b"etag"), None)
+    known = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
+    return etag is not None and (known == [b"*"] or etag.removeprefix(b"W/") in known)
+
+
 class _Answer:
-    """`send`, which adds the exchange's headers and knows whether the answer has begun."""
+    """`send`, which adds the exchange's headers, knows whether the answer has begun, and sends nothing twice: what the
+    caller has, as its If-None-Match says, is 304.
+    """
 
     def __init__(self, send: Send, exchange: Exchange, fixed: HeaderList) -> None:
         self._send = send
         self._exchange = exchange
         self._fixed = fixed
-        self.ending: asyncio.Timeout | None = None
-
-    @property
-    def is_broken_off(self) -> bool:
-        """Whether it was a stream that was ended because the process stops."""
-        return self.ending is not None and self.ending.expired()
+        self._is_known = False
+        self._stream: asyncio.Task[None] | None = None
+        self._is_broken_off = False
 
     def break_off(self) -> None:
         """End a stream: the process is about to stop."""
-        if self.ending is not None:
-            expire(self.ending)
+        # Cancelled by hand: `asyncio.timeout` would cost every answer what only streams need.
+        if self._stream is not None:
+            self._is_broken_off = True
+            self._stream.cancel()
+
+    def is_over(self) -> bool:
+        """Whether it was our own doing that the task was cancelled; then it is not any more."""
+        return self._is_broken_off and self._stream is not None and self._stream.uncancel() == 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begin(message)
+        elif self._is_known:
+            if message.get("more_body", False):
+                return
+            message = {"type": "http.response.body"}
         await self._send(message)
 
     def _begin(self, message: Message) -> None:
         exchange = self._exchange
-        exchange.status = message["status"]
         headers = list(message.get("headers", []))
+        if exchange.if_none_match is not None and message["status"] == 200:
+            self._is_known = exchange.method in _READING and names_etag(exchange.if_none_match, headers)
+        if self._is_known:
+            message["status"] = 304
+            headers = [header for header in headers if header[0] not in _OF_A_BODY]
+        exchange.status = message["status"]
         present = {name.lower() for name, _ in headers}
         learnt = [(name.lower().encode(), value.encode("latin-1")) for name, value in exchange.headers.items()]
         headers += [header for header in (*learnt, *self._fixed) if header[0] not in present]
         message["headers"] = headers
         if is_event_stream(headers):
             exchange.began_at = perf_counter()
+            self._stream = asyncio.current_task()
             stopping.add(self.break_off)
         exchange.location = next((value.decode("latin-1") for name, value in headers if name == b"location"), None)
 
     async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:
         if self._exchange.status:
             raise problem
-        challenge = _challenge(problem)
+        challenge = _challenge(problem, self._exchange.metadata_url)
         if challenge:
             problem.headers["WWW-Authenticate"] = challenge
         await problem_response(problem, self._exchange.resource)(scope, receive, self)
 
 
-def _challenge(problem: ProblemError) -> str | None:
-    """The WWW-Authenticate field (RFC 6750, section 3)."""
-    error = problem.facts.get("error")
-    if error is None or problem.status not in (401, 403):
+def _challenge(problem: ProblemError, metadata_url: str | None) -> str | None:
+    """The WWW-Authenticate field (RFC 6750, section 3; RFC 9728, section 5.1)."""
+    if problem.status not in (401, 403):
         return None
-    scope = problem.facts.get("scope")
-    return f'Bearer error="{error}"' + (f', scope="{scope}"' if scope else "")
+    given = {name: problem.facts.get(name) for name in ("error", "scope")} | {"resource_metadata": metadata_url}
+    parameters = ", ".join(f'{name}="{value}"' for name, value in given.items() if value)
+    return f"Bearer {parameters}" if parameters else None

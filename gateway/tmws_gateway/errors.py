@@ -6,9 +6,9 @@ ProblemError
 ├── HeadersTooLarge         431
 ├── RequestTimeout          408  the body did not arrive in time
 ├── UpstreamTimeout         504  a service did not answer in time
-├── Forbidden ─── ForbiddenOrigin, MissingGrant, NeedsApiKey
+├── Forbidden ─── ForbiddenOrigin, MissingGrant, NeedsApiKey, NotYourToken
 ├── NotFound ─── KeyNotFound
-└── Conflict ─── KeyNameTaken
+└── Conflict ─── KeyNameTaken, KeyNotUsable
 """
 
 from __future__ import annotations
@@ -70,6 +70,10 @@ class NeedsApiKey(Forbidden):
     """Access tokens are made from an API key."""
 
 
+class NotYourToken(Forbidden):
+    """This token is not yours to revoke."""
+
+
 class KeyNotFound(NotFound):
     """There is no such API key."""
 
@@ -80,3 +84,7 @@ class KeyNameTaken(Conflict):
     def __init__(self) -> None:
         detail = "must differ from the names of the namespace's other keys"
         super().__init__(f"/name: {detail}", errors=[FieldProblem(pointer="/name", detail=detail)])
+
+
+class KeyNotUsable(Conflict):
+    """The API key is revoked or expired."""

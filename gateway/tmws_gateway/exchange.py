@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 from starlette.types import Scope
 
-from tmws_gateway.identity import Credentials
+from tmws_gateway.identity.authenticator import Credentials
 from tmws_gateway.upstreams import Route
 from tmws_shared.auth import Principal
 from tmws_shared.http import DEFAULT_TIMEOUT_S
@@ -27,8 +28,14 @@ class Exchange:
     route: Route | None = None
     principal: Principal | None = None
     credentials: Credentials | None = None
-    changed_fields: list[str] = field(default_factory=list[str])
+    # Where a caller who has to sign in finds out how.
+    metadata_url: str | None = None
+    # Name and SHA-256 of the value of each top-level field of the body.
+    changed_fields: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    # W3C trace context of the request's own span.
+    trace: Mapping[str, str] = field(default_factory=dict[str, str])
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    if_none_match: bytes | None = None
     status: int = 0
     location: str | None = None
     started: float = field(default_factory=perf_counter)

@@ -21,6 +21,8 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROBES = frozenset({"/livez", "/readyz"})
 _SINGLE = (b"host", b"authorization", b"content-length", b"content-type", b"origin", b"transfer-encoding")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", re.IGNORECASE)
+# Nothing to decode, and no segment that is special: almost every path.
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_-][A-Za-z0-9_.:@~-]*)+")
 _LENGTH = re.compile(rb"\d{1,15}")
 _JSON_TYPE = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?', re.IGNORECASE)
 
@@ -115,6 +117,8 @@ def decode_path(raw: bytes) -> str:
     Raises:
         MalformedRequest: after decoding it could be read in another way: as other segments, or once more.
     """
+    if _PLAIN_PATH.fullmatch(raw):
+        return raw.decode()
     segments = raw.split(b"/")
     decoded = [unquote_to_bytes(segment) for segment in segments]
     if any(segment in (b".", b"..") or b"/" in segment or b"%" in segment or b"\\" in segment for segment in decoded):

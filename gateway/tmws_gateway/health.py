@@ -35,19 +35,11 @@ Probe = Callable[[], Awaitable[str | None]]
 class SystemHealth:
     """Asks every part; Redis may be down or absent without the system being unhealthy."""
 
-    upstreams: Mapping[str, str]
+    upstreams: Mapping[str, Upstream]
     database: Database
     redis: OptionalRedis
-    _clients: dict[str, Upstream] = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _latest: tuple[float, Health] | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        self._clients = {name: Upstream(url, max_connections=4) for name, url in self.upstreams.items()}
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     async def report(self) -> Health:
         """Return how every part is, at most half a second old."""
@@ -57,7 +49,7 @@ class SystemHealth:
             return self._latest[1]
 
     async def _ask_all(self) -> Health:
-        probes: dict[str, Probe] = {name: self._probe_of(client) for name, client in self._clients.items()}
+        probes: dict[str, Probe] = {name: self._probe_of(client) for name, client in self.upstreams.items()}
         probes |= {"postgres": self._ask_postgres, "redis": self._ping}
         answers = await asyncio.gather(*(_measure(probe) for probe in probes.values()))
         services = dict(zip(probes, answers, strict=True))

@@ -11,16 +11,18 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from tmws_contracts.common import MAX_PAGE
-from tmws_contracts.gateway import ApiKey, IssuedApiKey, NewApiKey
+from tmws_contracts.gateway import ApiKey, IssuedApiKey, KeyRotation, NewApiKey
 from tmws_contracts.scopes import SCOPES
-from tmws_gateway.identity import is_usable
+from tmws_gateway.identity.authenticator import is_usable
+from tmws_gateway.identity.changes import CredentialChanges
+from tmws_gateway.key_service import KeyService
 from tmws_gateway.models import SCHEMA
-from tmws_gateway.service import KeyService
 from tmws_gateway.settings import split_list
 from tmws_shared.app import explain, open_database, refuse
 from tmws_shared.auth import Principal
 from tmws_shared.clock import now
 from tmws_shared.problems import ProblemError
+from tmws_shared.redis import OptionalRedis
 from tmws_shared.settings import ConfigurationError, Settings
 
 OPERATOR = Principal(subject="operator", scopes=SCOPES)
@@ -52,7 +54,7 @@ def _read_settings() -> Settings:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="keys", description="Make, list and revoke API keys.")
+    parser = argparse.ArgumentParser(prog="keys", description="Make, list, rotate and revoke API keys.")
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="make a key and print it, this once")
     create.add_argument("--name", required=True, help="who will use it")
@@ -62,24 +64,37 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--days", type=int, help="how long it is valid; without this, until it is revoked")
     listing = commands.add_parser("list", help="list keys, newest first")
     listing.add_argument("--namespace")
+    rotate = commands.add_parser("rotate", help="give a key another secret and print it, this once")
+    rotate.add_argument("id")
+    rotate.add_argument("--grace", type=int, default=0, help="seconds for which the old secret works too (0)")
     commands.add_parser("revoke", help="make a key worthless").add_argument("id")
     commands.add_parser("bootstrap", help="make the first key with all scopes and print it; nothing when there is one")
     return parser
 
 
 async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    secret = settings.secret_key.get_secret_value()
-    async with asyncio.timeout(DATABASE_TIMEOUT_S), open_database(settings, "tmws_gateway", SCHEMA, max_size=1) as db:
-        keys = KeyService(db, secret, issuer="tmws")
-        if asked.command == "create":
-            _print_secret(await keys.create(OPERATOR, _wanted(asked), ADDRESS))
-        elif asked.command == "bootstrap":
-            _print_secret(await keys.bootstrap(OPERATOR, ADDRESS))
-        elif asked.command == "revoke":
-            sys.stdout.write(f"revoked {(await keys.revoke(OPERATOR, asked.id, ADDRESS)).id}\n")
-        else:
-            await _print_list(keys, asked.namespace)
+    secret, redis = settings.secret_key.get_secret_value(), OptionalRedis.at(settings.redis_url.get_secret_value())
+    opening = open_database(settings, "tmws_gateway", SCHEMA, max_size=1)
+    try:
+        async with asyncio.timeout(DATABASE_TIMEOUT_S), opening as database:
+            await _obey(KeyService(database, secret, CredentialChanges(redis)), asked)
+    finally:
+        await redis.close()
     return 0
+
+
+async def _obey(keys: KeyService, asked: argparse.Namespace) -> None:
+    if asked.command == "create":
+        _print_secret(await keys.create(OPERATOR, _wanted(asked), ADDRESS))
+    elif asked.command == "bootstrap":
+        _print_secret(await keys.bootstrap(OPERATOR, ADDRESS))
+    elif asked.command == "rotate":
+        _print_secret(await keys.rotate(OPERATOR, asked.id, KeyRotation(grace_seconds=asked.grace), None, ADDRESS))
+    elif asked.command == "revoke":
+        await keys.revoke(OPERATOR, asked.id, None, ADDRESS)
+        sys.stdout.write(f"revoked {asked.id}\n")
+    else:
+        await _print_list(keys, asked.namespace)
 
 
 def _wanted(asked: argparse.Namespace) -> NewApiKey:

@@ -2,60 +2,104 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from time import monotonic
 
-from tmws_gateway.script import Script
+from tmws_gateway.script import Call, Script
 from tmws_shared.problems import TooManyRequests
 from tmws_shared.redis import OptionalRedis, RedisDown
 from tmws_shared.telemetry import Counter
 
-_log = logging.getLogger(__name__)
-
-# KEYS[1] holds the theoretical arrival time in µs; ARGV: interval and tolerance in µs. Answers whether the request
-# passes, and how far ahead of the clock the bucket is then. A bucket filled under a longer period counts as full.
+# KEYS hold theoretical arrival times in µs; ARGV: interval and tolerance of each in µs. All buckets give, or none does.
+# Answers which one refuses (0: none), and how far each is ahead of the clock then. A bucket that was filled under a
+# longer period counts as full.
 GCRA = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-if tat > now + ARGV[2] then
-  tat = now + ARGV[2]
-  redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil(ARGV[2] / 1000))
+local found = redis.call('MGET', unpack(KEYS))
+local tats, refused = {}, 0
+for i = 1, #KEYS do
+  local interval, tolerance = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local tat = math.max(tonumber(found[i] or now), now)
+  if tat > now + tolerance then
+    tat = now + tolerance
+    redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil(tolerance / 1000))
+  end
+  tats[i] = tat
+  if refused == 0 and tat + interval - now > tolerance then refused = i end
 end
-local next = tat + tonumber(ARGV[1])
-if next - now > tonumber(ARGV[2]) then return {0, string.format('%.0f', tat - now)} end
-redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
-return {1, string.format('%.0f', next - now)}
+local answer = tostring(refused)
+for i = 1, #KEYS do
+  if refused == 0 then
+    tats[i] = tats[i] + tonumber(ARGV[2 * i - 1])
+    redis.call('SET', KEYS[i], string.format('%.0f', tats[i]), 'PX', math.max(1, math.ceil((tats[i] - now) / 1000)))
+  end
+  answer = answer .. string.format(' %.0f', tats[i] - now)
+end
+return answer
 """
-# A pipeline this long still answers within Redis's 50 ms.
-BATCH = 64
 LOCAL_BUCKETS = 100_000
+# All callers of a namespace together have this many times what one of them has.
+CALLERS_OF_A_NAMESPACE = 10
+# Batches, imports and exports cost more than others: a caller has this share of its requests for them.
+SHARE_OF_BULK = 0.1
+LEAST_BULK = 10
 _PREFIX = "tmws:limit:"
-_REFUSED = Counter("tmws_rate_limited_total", "Requests over the rate limit")
+_REFUSED = Counter("tmws_rate_limited_total", "Requests over the rate limit", ["policy"])
 _FALLBACKS = Counter("tmws_rate_limit_fallback_total", "Requests counted in the process because Redis was down")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """So many requests in a period, any of them at once."""
 
     requests: int
     period_s: int
+    name: str = "default"
 
-    @property
+    @cached_property
     def interval_s(self) -> float:
         """Seconds after which another request is allowed."""
         return self.period_s / self.requests
 
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """Interval and tolerance in µs; the interval rounded down, or the last request of a burst would not fit."""
+        return str(int(self.interval_s * 1e6)), str(self.period_s * 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What a request is counted in: who or what `key` names, under a policy."""
+
+    key: str
+    policy: Policy
+
+
+class Buckets(tuple[Bucket, ...]):
+    """What one request is counted in; made once a caller, so that what is sent and said of it is, too."""
+
+    @cached_property
+    def call(self) -> Call:
+        """Keys and arguments of the script."""
+        keys = tuple(bucket.key for bucket in self)
+        return keys, tuple(text for bucket in self for text in bucket.policy.arguments)
+
+    @cached_property
+    def policies(self) -> str:
+        """The field RateLimit-Policy."""
+        policies = (bucket.policy for bucket in self)
+        return ", ".join(f'"{policy.name}";q={policy.requests};w={policy.period_s}' for policy in policies)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a request passes; `ahead_s` is how long the bucket needs to be full again."""
+    """What one bucket says; `ahead_s` is how long it needs to be full again."""
 
     passes: bool
     ahead_s: float
@@ -64,7 +108,8 @@ class Verdict:
     @property
     def remaining(self) -> int:
         """Requests that would pass now."""
-        return max(0, math.floor((self.policy.period_s - self.ahead_s) / self.policy.interval_s + 1e-6))
+        policy = self.policy
+        return max(0, math.floor((policy.period_s - self.ahead_s) * policy.requests / policy.period_s + 1e-6))
 
     @property
     def retry_after_s(self) -> int:
@@ -72,36 +117,64 @@ class Verdict:
         return max(1, math.ceil(self.ahead_s + self.policy.interval_s - self.policy.period_s))
 
     def headers(self) -> dict[str, str]:
-        """Return the fields of draft-ietf-httpapi-ratelimit-headers."""
-        return {
-            "RateLimit-Policy": f'"default";q={self.policy.requests};w={self.policy.period_s}',
-            "RateLimit": f'"default";r={self.remaining};t={math.ceil(self.ahead_s)}',
-        }
+        """Return the field RateLimit of draft-ietf-httpapi-ratelimit-headers."""
+        return {"RateLimit": f'"{self.policy.name}";r={self.remaining};t={math.ceil(self.ahead_s)}'}
+
+
+def _tightest(verdicts: list[Verdict]) -> Verdict:
+    return min(verdicts, key=lambda verdict: verdict.remaining) if len(verdicts) > 1 else verdicts[0]
+
+
+class Limits:
+    """Which buckets a request is counted in: its caller's, its namespace's, and one more when it is bulk."""
+
+    def __init__(self, caller: Policy) -> None:
+        bulk = max(LEAST_BULK, int(caller.requests * SHARE_OF_BULK))
+        self._caller = caller
+        self._bulk = Policy(bulk, caller.period_s, "bulk")
+        self._namespace = Policy(caller.requests * CALLERS_OF_A_NAMESPACE, caller.period_s, "namespace")
+        self.buckets_of = lru_cache(4096)(self._buckets_of)
+
+    def _buckets_of(self, caller: str, namespace: str | None, is_bulk: bool) -> Buckets:
+        """Return the buckets; `namespace` is None for who has not signed in."""
+        buckets = [Bucket(f"{_PREFIX}{caller}", self._caller)]
+        if namespace is not None:
+            buckets.append(Bucket(f"{_PREFIX}namespace {namespace}", self._namespace))
+        if is_bulk:
+            buckets.append(Bucket(f"{_PREFIX}bulk {caller}", self._bulk))
+        return Buckets(buckets)
 
 
 class LocalBuckets:
     """The same limit for what this process sees; it knows what Redis said last, and goes on from there without it."""
 
-    def __init__(self, policy: Policy, clock: Callable[[], float] = monotonic) -> None:
-        self._policy = policy
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, key: str) -> Verdict:
-        """Take one request out of the bucket."""
-        current = self._clock()
-        full_at = max(self._full_at.get(key, 0.0), current)
-        ahead_s = full_at + self._policy.interval_s - current
-        # Without the slack, rounding would lose the last request of a burst.
-        if ahead_s > self._policy.period_s + 1e-6:
-            return Verdict(passes=False, ahead_s=full_at - current, policy=self._policy)
-        self._note(key, current + ahead_s)
-        return Verdict(passes=True, ahead_s=ahead_s, policy=self._policy)
+    def take(self, buckets: Buckets, gateways: int = 1) -> Verdict:
+        """Take one request out of each bucket, or none, and return the verdict of the tightest one.
 
-    def learn(self, key: str, verdict: Verdict) -> None:
+        Alone, each of several gateways gives its part.
+        """
+        current = self._clock()
+        filled: list[tuple[float, Bucket]] = []
+        for bucket in buckets:
+            policy = bucket.policy
+            full_at = max(self._full_at.get(bucket.key, 0.0), current)
+            ahead_s = full_at + policy.interval_s * gateways - current
+            # Without the slack, rounding would lose the last request of a burst.
+            if ahead_s > policy.period_s + 1e-6:
+                return Verdict(passes=False, ahead_s=full_at - current, policy=policy)
+            filled.append((ahead_s, bucket))
+        for ahead_s, bucket in filled:
+            self._note(bucket.key, current + ahead_s)
+        return _tightest([Verdict(passes=True, ahead_s=ahead_s, policy=bucket.policy) for ahead_s, bucket in filled])
+
+    def learn(self, key: str, ahead_s: float, *, passes: bool) -> None:
         """Take over what Redis says; what passed here while it was away is not forgotten."""
-        full_at = self._clock() + verdict.ahead_s
-        self._note(key, max(full_at, self._full_at.get(key, 0.0)) if verdict.passes else full_at)
+        full_at = self._clock() + ahead_s
+        self._note(key, max(full_at, self._full_at.get(key, 0.0)) if passes else full_at)
 
     def _note(self, key: str, full_at: float) -> None:
         self._full_at[key] = full_at
@@ -111,63 +184,65 @@ class LocalBuckets:
 
 
 class RateLimiter:
-    """Counts requests by caller. Requests that come while Redis is asked go together in the next pipeline."""
+    """Counts requests.
 
-    def __init__(self, redis: OptionalRedis, policy: Policy) -> None:
+    `gateways` tells how many of us there are, so that each gives its part while Redis is away.
+    """
+
+    def __init__(self, redis: OptionalRedis, gateways: Callable[[], int] = lambda: 1) -> None:
         self._redis = redis
-        self._policy = policy
-        self._local = LocalBuckets(policy)
-        # Rounded down, or the last request of a burst would not fit.
-        self._arguments = (str(int(policy.interval_s * 1e6)), str(policy.period_s * 1_000_000))
-        self._waiting: list[tuple[str, asyncio.Future[Verdict | None]]] = []
-        self._asking: asyncio.Task[None] | None = None
+        self._gateways = gateways
+        self._local = LocalBuckets()
         self._script = Script(redis, GCRA)
 
-    async def take(self, key: str) -> dict[str, str]:
-        """Count one request and return the headers that tell what is left.
+    async def prepare(self) -> None:
+        """Make the first request as cheap as the others, if Redis is there."""
+        with suppress(RedisDown):
+            await self._script.prepare()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._script.close()
+
+    async def take(self, buckets: Buckets) -> dict[str, str]:
+        """Count one request in each bucket, or in none, and return the headers that tell what is left.
 
         Raises:
-            TooManyRequests: the limit is reached.
+            TooManyRequests: a limit is reached.
         """
-        verdict = await self._decide(key)
+        verdict = await self._decide(buckets)
+        headers = {"RateLimit-Policy": buckets.policies, **verdict.headers()}
         if not verdict.passes:
-            _REFUSED.inc()
+            policy = verdict.policy
+            _REFUSED.labels(policy.name).inc()
             raise TooManyRequests(
-                f"At most {self._policy.requests} requests in {self._policy.period_s} s.",
+                f"At most {policy.requests} requests in {policy.period_s} s (limit: {policy.name}).",
                 retry_after_s=verdict.retry_after_s,
-                headers=verdict.headers(),
+                headers=headers,
             )
-        return verdict.headers()
+        return headers
 
-    async def _decide(self, key: str) -> Verdict:
-        here = self._local.take(key)
-        if not here.passes:
-            return here
+    async def _decide(self, buckets: Buckets) -> Verdict:
         if not self._redis.is_up:
             _FALLBACKS.inc()
+            return self._local.take(buckets, self._gateways())
+        here = self._local.take(buckets)
+        if not here.passes:
             return here
-        answer: asyncio.Future[Verdict | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, answer))
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_all())
-        return await answer or here
+        try:
+            answer = await self._script.call(buckets.call)
+        except RedisDown:
+            _FALLBACKS.inc()
+            return here
+        return self._read(buckets, answer)
 
-    async def _ask_all(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            keys = [key for key, _ in batch]
-            try:
-                verdicts = await self._ask(keys)
-            except RedisDown:
-                _FALLBACKS.inc(len(keys))
-                verdicts = [None] * len(keys)
-            for (_, answer), verdict in zip(batch, verdicts, strict=True):
-                if not answer.done():
-                    answer.set_result(verdict)
-
-    async def _ask(self, keys: Sequence[str]) -> list[Verdict]:
-        answers = await self._script.call([(_PREFIX + key, *self._arguments) for key in keys])
-        verdicts = [Verdict(bool(passes), int(ahead_us) / 1e6, self._policy) for passes, ahead_us in answers]
-        for key, verdict in zip(keys, verdicts, strict=True):
-            self._local.learn(key, verdict)
-        return verdicts
+    def _read(self, buckets: Buckets, answer: bytes) -> Verdict:
+        """The verdict of the bucket that refuses, else of the tightest one."""
+        refused, *ahead_us = map(int, answer.split())
+        verdicts = [
+            Verdict(passes=not refused, ahead_s=us / 1e6, policy=bucket.policy)
+            for bucket, us in zip(buckets, ahead_us, strict=True)
+        ]
+        for bucket, verdict in zip(buckets, verdicts, strict=True):
+            self._local.learn(bucket.key, verdict.ahead_s, passes=verdict.passes)
+        return verdicts[refused - 1] if refused else _tightest(verdicts)

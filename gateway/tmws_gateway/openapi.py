@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import Any, cast
 import orjson
 
 from tmws_contracts.common import Problem
+from tmws_gateway.examples import EXAMPLES
 from tmws_gateway.upstreams import PUBLIC, SIGNED_IN, Route
 from tmws_shared.auth import Principal
 from tmws_shared.http import ServiceClient
@@ -58,23 +60,24 @@ class OpenApi:
         self._clients = {name: client for name, client in clients.items() if name in described}
         self._parts: dict[str, Document] = {}
         self._asked_at = -KEPT_S
-        self._body = b""
+        self._body, self._etag = b"", ""
         self._lock = asyncio.Lock()
 
-    async def body(self) -> bytes:
-        """Return the document as JSON."""
+    async def body(self) -> tuple[bytes, str]:
+        """Return the document as JSON, and its entity tag."""
         async with self._lock:
             age_s = monotonic() - self._asked_at
             is_complete = len(self._parts) == len(self._clients)
             if age_s > (KEPT_S if is_complete else RETRY_S):
                 await self._ask_all()
-        return self._body
+        return self._body, self._etag
 
     async def _ask_all(self) -> None:
         parts = await asyncio.gather(*(self._ask(name, client) for name, client in self._clients.items()))
         self._parts |= {name: part for name, part in zip(self._clients, parts, strict=True) if part is not None}
         self._asked_at = monotonic()
         self._body = orjson.dumps(merge(self._routes, {"gateway": self._own, **self._parts}))
+        self._etag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
 
     async def _ask(self, name: str, client: ServiceClient) -> Document | None:
         try:
@@ -114,6 +117,12 @@ def merge(routes: Iterable[Route], parts: Mapping[str, Document]) -> Document:
     }
 
 
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "the `ETag` of what you have: 304 without a body while that is current",
+    "schema": {"type": "string", "maxLength": 1024},
+}
 _LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _SECURITY_SCHEMES = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: tmws_…"},
@@ -174,8 +183,14 @@ def _adapt(operation: Document, route: Route, operation_id: str, names: Mapping[
     adapted = cast("Document", _rename(deepcopy(operation), names))
     adapted["operationId"] = operation_id
     adapted["x-scope"] = route.scope
-    adapted["security"] = [] if route.scope == PUBLIC else [{"apiKey": []}, {"accessToken": []}]
+    scopes = [] if route.scope in (PUBLIC, SIGNED_IN) else [route.scope]
+    adapted["security"] = [] if route.scope == PUBLIC else [{"apiKey": scopes}, {"accessToken": scopes}]
+    if route.action in EXAMPLES:
+        adapted["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[route.action]
     kept = {status: answer for status, answer in adapted.get("responses", {}).items() if status[0] in "23"}
+    if route.has_etag:
+        adapted["parameters"] = [*adapted.get("parameters", []), _IF_NONE_MATCH]
+        kept["304"] = {"description": "It is still what If-None-Match names"}
     adapted["responses"] = kept | {status: {"$ref": f"#/components/responses/{status}"} for status in _statuses(route)}
     return adapted
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tmws_gateway.audit import AuditLog
+from tmws_gateway.audit.log import AuditLog
+from tmws_gateway.audit_service import AuditService
 from tmws_gateway.edge import Edge
 from tmws_gateway.feed.feed import Feed
+from tmws_gateway.gateways import Gateways
 from tmws_gateway.health import SystemHealth
-from tmws_gateway.identity import Authenticator
 from tmws_gateway.openapi import OpenApi
-from tmws_gateway.service import AuditService, KeyService
+from tmws_gateway.sign_in import SignIn
 from tmws_gateway.traffic import Traffic
 from tmws_shared.http import ServiceClient
 
@@ -20,13 +21,13 @@ from tmws_shared.http import ServiceClient
 class Parts:
     """Everything a route of the gateway's own needs."""
 
-    keys: KeyService
+    sign_in: SignIn
     audit: AuditService
     audit_log: AuditLog
-    authenticator: Authenticator
     health: SystemHealth
     openapi: OpenApi
     traffic: Traffic
     clients: Mapping[str, ServiceClient]
     edge: Edge
     feed: Feed
+    gateways: Gateways

@@ -12,11 +12,12 @@ from tmws_gateway.body import pass_body, read_body
 from tmws_gateway.cors import Cors
 from tmws_gateway.exchange import Exchange
 from tmws_gateway.guard import Guard, check_query
-from tmws_gateway.identity import LOCAL, Authenticator, Credentials
-from tmws_gateway.limits import RateLimiter
+from tmws_gateway.identity.authenticator import LOCAL, Authenticator, Credentials
+from tmws_gateway.identity.metadata import ResourceMetadata
+from tmws_gateway.limits import Buckets, Limits, RateLimiter
 from tmws_gateway.upstreams import PUBLIC, SIGNED_IN, Match, Route, RouteTable
 from tmws_shared.auth import Principal
-from tmws_shared.problems import MethodNotAllowed, NotFound
+from tmws_shared.problems import Forbidden, MethodNotAllowed, NotFound, Unauthenticated
 
 NOBODY = Principal(subject="nobody")
 
@@ -29,6 +30,8 @@ class Pipeline:
     cors: Cors
     table: RouteTable
     authenticator: Authenticator | None
+    metadata: ResourceMetadata | None
+    limits: Limits
     limiter: RateLimiter
     services: Mapping[str, ASGIApp]
 
@@ -47,7 +50,12 @@ class Pipeline:
             return
         found = self.table.match(scope["method"], path)
         exchange.route = found.route
-        await self._admit(exchange, scope, found.route)
+        try:
+            await self._admit(exchange, scope, found.route)
+        except (Unauthenticated, Forbidden):
+            if self.metadata is not None:
+                exchange.metadata_url = self.metadata.location(_header(scope, b"host") or "")
+            raise
         route = _require(found)
         check_query(scope["query_string"], route.repeatable)
         read = pass_body if route.is_streamed else read_body
@@ -64,7 +72,7 @@ class Pipeline:
         elif needs != PUBLIC:
             await self._sign_in(self.authenticator, exchange, scope)
         if route is None or route.is_limited:
-            exchange.headers |= await self._count(exchange)
+            exchange.headers |= await self.limiter.take(self._buckets(exchange))
         if needs not in (PUBLIC, SIGNED_IN):
             exchange.caller.allow(needs)
         scope["state"]["principal"] = exchange.principal or NOBODY
@@ -74,11 +82,16 @@ class Pipeline:
         identity = await authenticator.identify(shown, exchange.address)
         exchange.principal = identity.principal
         exchange.credentials = Credentials(authenticator, shown, exchange.address, identity.expires_at)
-        scope["state"]["shows_api_key"] = identity.is_api_key
+        scope["state"]["identity"] = identity
 
-    async def _count(self, exchange: Exchange) -> dict[str, str]:
-        key_id = exchange.principal.key_id if exchange.principal else None
-        return await self.limiter.take(f"key {key_id}" if key_id else f"address {exchange.address}")
+    def _buckets(self, exchange: Exchange) -> Buckets:
+        is_bulk = exchange.route is not None and exchange.route.is_bulk
+        caller = exchange.principal
+        if caller is None or exchange.credentials is None:
+            return self.limits.buckets_of(f"address {exchange.address}", None, is_bulk)
+        # A token of another issuer has no key.
+        name = f"key {caller.key_id}" if caller.key_id else f"subject {caller.namespace} {caller.subject}"
+        return self.limits.buckets_of(name, caller.namespace, is_bulk)
 
 
 def _require(found: Match) -> Route:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -15,7 +15,7 @@ from tmws_shared.auth import InternalTokens
 from tmws_shared.framing import HeaderList, Request
 from tmws_shared.http import DEADLINE_HEADER, REQUEST_ID_HEADER
 from tmws_shared.problems import Unavailable
-from tmws_shared.reply import Reply, UpstreamError
+from tmws_shared.reply import CircuitOpen, Reply, UpstreamError
 from tmws_shared.stopping import EVENT_STREAM
 from tmws_shared.telemetry import calling, carry_trace
 from tmws_shared.upstream import Upstream
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 
 # Longest silence within an answer; services that stream send something more often.
 IDLE_TIMEOUT_S = 60.0
-MAX_CONNECTIONS = 200
-MAX_STREAMS = 2_000
+# A whole answer whose length is known; streams last as long as they like.
+WHOLE_TIMEOUT_S = 300.0
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
     b"upgrade".split()
@@ -45,16 +45,10 @@ _TOKEN, _DEADLINE, _REQUEST_ID = b"authorization", DEADLINE_HEADER.encode(), REQ
 class Proxy:
     """One service, as an ASGI app."""
 
-    def __init__(self, service: str, url: str, tokens: InternalTokens) -> None:
+    def __init__(self, service: str, upstream: Upstream, tokens: InternalTokens) -> None:
         self.service = service
+        self._upstream = upstream
         self._tokens = tokens
-        self._upstream = Upstream(url, max_connections=MAX_CONNECTIONS)
-        # Streams last, and who waits for work waits: they must not take the connections that other requests share.
-        self._long = Upstream(url, max_connections=MAX_STREAMS)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await asyncio.gather(self._upstream.close(), self._long.close())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with the service's answer.
@@ -66,7 +60,9 @@ class Proxy:
         exchange = exchange_of(scope)
         attributes = {"http.request.method": scope["method"], "server.address": self.service}
         with calling(f"{scope['method']} {self.service}", attributes) as span:
-            reply = await self._ask(await self._request(scope, receive, exchange), exchange)
+            # A call whose span nobody records has none of its own.
+            trace = carry_trace() if span.is_recording() else exchange.trace
+            reply = await self._ask(await self._request(scope, receive, exchange, trace), exchange)
             span.set_attribute("http.response.status_code", reply.status)
         try:
             self._check(reply)
@@ -76,9 +72,9 @@ class Proxy:
         finally:
             await reply.close()
 
-    async def _request(self, scope: Scope, receive: Receive, exchange: Exchange) -> Request:
+    async def _request(self, scope: Scope, receive: Receive, exchange: Exchange, trace: Mapping[str, str]) -> Request:
         headers = forwarded(scope["headers"])
-        headers += [(name.encode(), value.encode()) for name, value in carry_trace().items()]
+        headers += [(name.encode(), value.encode()) for name, value in trace.items()]
         headers += [
             (_TOKEN, b"Bearer " + self._tokens.mint(exchange.caller, self.service).encode()),
             (_DEADLINE, b"%d" % (exchange.remaining_s * 1000)),
@@ -93,11 +89,13 @@ class Proxy:
     async def _ask(self, request: Request, exchange: Exchange) -> Reply:
         may_wait = exchange.route is not None and exchange.route.may_wait
         is_long = may_wait or _asks_for_stream(request.headers)
-        upstream = self._long if is_long else self._upstream
         try:
-            return await upstream.ask(request, exchange.remaining_s)
+            return await self._upstream.ask(request, exchange.remaining_s, is_long=is_long)
         except TimeoutError as error:
             raise UpstreamTimeout(f"The {self.service} service did not answer in time.") from error
+        except CircuitOpen as error:
+            detail = f"The {self.service} service is not available."
+            raise Unavailable(detail, retry_after_s=error.retry_after_s) from error
         except UpstreamError as error:
             raise Unavailable(f"The {self.service} service is not available.") from error
 
@@ -167,7 +165,8 @@ async def _copy(reply: Reply, receive: Receive, send: Send, *, is_head: bool) ->
     if is_head or reply.is_complete:
         await send({"type": "http.response.body", "body": b"" if is_head else reply.take()})
     elif any(name == b"content-length" for name, _ in reply.headers):
-        await _copy_body(reply, send)
+        async with asyncio.timeout(WHOLE_TIMEOUT_S):
+            await _copy_body(reply, send)
     else:
         await _copy_stream(reply, receive, send)
 

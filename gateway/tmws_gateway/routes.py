@@ -4,55 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field
 
-from tmws_contracts.common import Limit, Page, Slug, UtcTime
 from tmws_contracts.gateway import (
-    AccessToken,
-    ApiKey,
-    AuditEvent,
-    Decision,
     Health,
-    IssuedApiKey,
-    NewApiKey,
     SystemStats,
-    TokenRequest,
 )
-from tmws_gateway.errors import NeedsApiKey
 from tmws_gateway.exchange import exchange_of
 from tmws_gateway.feed.answer import FeedAnswer
 from tmws_gateway.feed.entries import view_of
 from tmws_gateway.feed.wishes import place_of, wanted_types
 from tmws_gateway.health import ask_stats
-from tmws_gateway.parts import Parts
-from tmws_gateway.repository import AuditFilter
+from tmws_gateway.parameters import Caller, OurParts
 from tmws_gateway.upstreams import PREFIX
-from tmws_shared.auth import Principal
-from tmws_shared.replies import Cursor, reply, send, send_model
+from tmws_shared.replies import send_model
 
 system_router = APIRouter(tags=["system"])
 router = APIRouter(prefix=PREFIX)
 
 _EVENTS = {"type": "string", "examples": ["id: 1764000000000-0\nevent: task.completed\ndata: {…}\n\n"]}
-Word = Annotated[str | None, Query(min_length=1, max_length=255)]
-
-
-async def _parts(request: Request) -> Parts:
-    return request.state.parts
-
-
-async def _caller(request: Request) -> Principal:
-    return request.state.principal
-
-
-async def _address(request: Request) -> str:
-    return exchange_of(request.scope).address
-
-
-OurParts = Annotated[Parts, Depends(_parts)]
-Caller = Annotated[Principal, Depends(_caller)]
-Address = Annotated[str, Depends(_address)]
 
 
 @system_router.get("/health", response_model=Health, responses={503: {"model": Health}})
@@ -65,7 +36,8 @@ async def check_health(parts: OurParts) -> Response:
 @system_router.get("/openapi.json", include_in_schema=False)
 async def get_openapi(parts: OurParts) -> Response:
     """Return the OpenAPI document of the whole API."""
-    return Response(await parts.openapi.body(), media_type="application/json")
+    body, etag = await parts.openapi.body()
+    return Response(body, media_type="application/json", headers={"ETag": etag, "Cache-Control": "no-cache"})
 
 
 @router.get("/stats", tags=["system"], response_model=SystemStats)
@@ -100,70 +72,3 @@ async def follow_events(
     view = view_of(caller, wanted_types(caller, types))
     listener = await parts.feed.admit(view, place_of(last_event_id))
     return FeedAnswer(parts.feed, listener, exchange_of(request.scope).credentials)
-
-
-@router.post("/auth/token", tags=["keys"], response_model=AccessToken)
-async def issue_token(
-    request: Request, caller: Caller, parts: OurParts, wanted: TokenRequest | None = None
-) -> Response:
-    """Make a short-lived access token from the API key in the Authorization header."""
-    if not getattr(request.state, "shows_api_key", False):
-        raise NeedsApiKey("Sign in with an API key to get a token.")
-    return send_model(await parts.keys.issue_token(caller, wanted or TokenRequest()))
-
-
-@router.get("/keys", tags=["keys"], response_model=Page[ApiKey])
-async def list_keys(
-    caller: Caller,
-    parts: OurParts,
-    namespace: Annotated[Slug | None, Query(description="only keys of this namespace")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """List API keys, revoked ones too, newest first."""
-    return send_model(await parts.keys.list_page(caller, namespace, cursor, limit))
-
-
-@router.post("/keys", tags=["keys"], response_model=IssuedApiKey, status_code=201)
-async def create_key(caller: Caller, parts: OurParts, address: Address, wanted: NewApiKey) -> Response:
-    """Create an API key. Its secret is in this answer and nowhere else, so an Idempotency-Key has no effect."""
-    key = await parts.keys.create(caller, wanted, address)
-    return send(reply(key, 201, location=f"{PREFIX}/keys/{key.id}"))
-
-
-@router.delete("/keys/{key_id}", tags=["keys"], status_code=204)
-async def revoke_key(
-    caller: Caller, parts: OurParts, address: Address, key_id: Annotated[str, Path(max_length=100)]
-) -> Response:
-    """Revoke an API key and the tokens made from it: here at once, at other gateways within 60 s."""
-    await parts.keys.revoke(caller, key_id, address)
-    parts.authenticator.forget(key_id)
-    return Response(status_code=204)
-
-
-async def _filter(  # noqa: PLR0913 -- one parameter a filter
-    subject: Word = None,
-    key_id: Word = None,
-    action: Annotated[str | None, Query(max_length=255, description="method and route")] = None,
-    resource: Annotated[str | None, Query(max_length=512)] = None,
-    decision: Decision | None = None,
-    status: Annotated[int | None, Query(ge=100, le=599)] = None,
-    request_id: Word = None,
-    trace_id: Word = None,
-    since: UtcTime | None = None,
-    until: UtcTime | None = None,
-) -> AuditFilter:
-    return AuditFilter(subject, key_id, action, resource, decision, status, request_id, trace_id, since, until)
-
-
-@router.get("/audit", tags=["system"], response_model=Page[AuditEvent])
-async def list_audit(
-    caller: Caller,
-    parts: OurParts,
-    wanted: Annotated[AuditFilter, Depends(_filter)],
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """List who changed or was refused what, newest first."""
-    await parts.audit_log.flush()
-    return send_model(await parts.audit.list_page(caller, wanted, cursor, limit))

@@ -17,6 +17,7 @@ JSON_LIMIT_BYTES: Final = 1024 * 1024
 # A thousand memories of 8 KiB; larger ones come in several batches.
 BATCH_LIMIT_BYTES: Final = 8 * 1024 * 1024
 IMPORT_LIMIT_BYTES: Final = 1024 * 1024 * 1024
+_VERSIONED = frozenset(f"{PREFIX}/{kind}/{{id}}" for kind in ("tasks", "workflows", "personas", "memory"))
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -46,6 +47,16 @@ class Route:
     def action(self) -> str:
         """The route's name in the audit log."""
         return f"{self.method} {self.path}"
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether one call moves many things."""
+        return self.body_limit_bytes > JSON_LIMIT_BYTES or self.path.endswith("/export")
+
+    @property
+    def has_etag(self) -> bool:
+        """Whether it answers with one thing that has a version."""
+        return self.method == "GET" and self.path in _VERSIONED
 
     @property
     def is_change(self) -> bool:
@@ -186,6 +197,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         "GET    /{id}                persona:read",
         "PUT    /{id}                persona:write",
         "DELETE /{id}                persona:write",
+        "POST   /match               persona:read",
+        "GET    /{id}/stats          persona:read",
+        "GET    /{id}/wake-up        persona:read",
     ),
     _own("GET /health public", is_limited=False),
     _own("GET /livez public", is_limited=False),
@@ -197,9 +211,17 @@ ROUTES: Final[tuple[Route, ...]] = (
     _own(f"GET {PREFIX}/stats signed-in"),
     _own(f"GET {PREFIX}/events signed-in", repeatable="types"),
     _own(f"GET {PREFIX}/audit audit:read"),
+    _own(f"GET {PREFIX}/audit/verify audit:read"),
+    _own(f"GET {PREFIX}/audit/export audit:read"),
+    _own("GET /.well-known/jwks.json public"),
+    _own("GET /.well-known/oauth-protected-resource public"),
+    _own("GET /.well-known/oauth-protected-resource/mcp public"),
     _own(f"POST {PREFIX}/auth/token signed-in"),
+    _own(f"POST {PREFIX}/auth/revoke signed-in"),
     _own(f"GET {PREFIX}/keys keys:admin"),
     _own(f"POST {PREFIX}/keys keys:admin"),
+    _own(f"GET {PREFIX}/keys/{{id}} keys:admin"),
+    _own(f"POST {PREFIX}/keys/{{id}}/rotate keys:admin"),
     _own(f"DELETE {PREFIX}/keys/{{id}} keys:admin"),
 )
 

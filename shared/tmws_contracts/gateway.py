@@ -1,11 +1,10 @@
-"""What the gateway itself says: API keys, tokens, audit records, health."""
+"""What the gateway itself says: API keys, tokens, health."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
@@ -13,6 +12,7 @@ from tmws_contracts.common import Line, Slug, UtcTime, Wire
 from tmws_contracts.scopes import SCOPES
 
 MAX_TOKEN_LIFETIME_S = 3600
+MAX_GRACE_S = 86_400
 
 
 def _known_scope(scope: str) -> str:
@@ -55,12 +55,24 @@ class ApiKey(Wire):
     expires_at: UtcTime | None
     last_used_at: UtcTime | None = Field(description="to the minute")
     revoked_at: UtcTime | None
+    version: int = Field(description="grows with every rotation; the ETag")
+    previous_until: UtcTime | None = Field(
+        description="until then the secret before the last rotation works too; null: it does not"
+    )
 
 
 class IssuedApiKey(ApiKey):
     """An API key with its secret, which is shown this once."""
 
     key: str = Field(description="send it as `Authorization: Bearer <key>`; it cannot be shown again")
+
+
+class KeyRotation(Wire):
+    """What `POST /keys/{id}/rotate` takes."""
+
+    grace_seconds: Annotated[int, Field(ge=0, le=MAX_GRACE_S)] = Field(
+        default=0, description="for so long the secret before works too"
+    )
 
 
 class TokenRequest(Wire):
@@ -70,6 +82,12 @@ class TokenRequest(Wire):
     expires_in: Annotated[int, Field(ge=1, le=MAX_TOKEN_LIFETIME_S, description="seconds")] = MAX_TOKEN_LIFETIME_S
 
 
+class TokenRevocation(Wire):
+    """What `POST /auth/revoke` takes (after RFC 7009)."""
+
+    token: Annotated[str, Field(min_length=1, max_length=8192)] = Field(description="the access token")
+
+
 class AccessToken(Wire):
     """An access token (RFC 6750, RFC 9068)."""
 
@@ -77,37 +95,6 @@ class AccessToken(Wire):
     token_type: str = "Bearer"  # noqa: S105 -- the type's name, not a secret
     expires_in: int = Field(description="seconds")
     scope: str = Field(description="scopes, separated by spaces")
-
-
-class Decision(StrEnum):
-    """Whether a request was let in; its status says how it went on from there."""
-
-    ALLOWED = "allowed"
-    DENIED = "denied"
-
-
-class AuditEvent(Wire):
-    """Who did or tried what, and what came of it; never the content."""
-
-    seq: int = Field(description="grows with every record")
-    id: UUID
-    occurred_at: UtcTime
-    namespace: str
-    subject: str | None = Field(description="null when nobody was signed in")
-    key_id: str | None
-    persona: str | None
-    address: str = Field(description="network address of the caller")
-    action: str = Field(description="method and route", examples=["POST /api/v1/tasks"])
-    resource: str = Field(
-        description="what it was about", examples=["/api/v1/tasks/0199c0de-0000-7000-8000-000000000000"]
-    )
-    decision: Decision
-    status: int = Field(description="HTTP status of the answer")
-    request_id: str
-    trace_id: str | None
-    changed_fields: list[str] = Field(description="names of the top-level fields the request gave")
-    duration_ms: float
-    repeats: int = Field(description="how many requests like it over the rate limit this record stands for")
 
 
 class ServiceState(StrEnum):

@@ -43,7 +43,8 @@ def _settings(url: str) -> RedisSettings:
 
 
 def _dump(job: dict[str, Any]) -> bytes:
-    return orjson.dumps(job)
+    # What became of a ring whose worker died is an exception.
+    return orjson.dumps(job, default=repr)
 
 
 class Doorbell:
@@ -104,10 +105,15 @@ class Doorbell:
             job_deserializer=orjson.loads,
             health_check_interval=1,
         )
-        # One that is held by a worker that died is not worth waiting for.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_KEPT_TIMEOUT_S):
-                await worker.async_run()
+        # One that is held by a worker that died is not worth waiting for. arq is asked to end: a cancellation in the
+        # middle of an exchange would cost the connection.
+        ending = asyncio.get_running_loop().call_later(_KEPT_TIMEOUT_S, setattr, worker, "max_burst_jobs", 0)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * _KEPT_TIMEOUT_S):
+                    await worker.async_run()
+        finally:
+            ending.cancel()
 
     async def _connect(self) -> ArqRedis:
         return await create_pool(

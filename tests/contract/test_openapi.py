@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from support.apis import SERVICES, document
-from tmws_gateway import routes
+from tmws_gateway.app import API_ROUTERS, OPEN_ROUTERS
 from tmws_gateway.openapi import merge
 from tmws_gateway.upstreams import PUBLIC, ROUTES
 
@@ -17,8 +18,8 @@ HIDDEN = {"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/{fil
 @pytest.fixture(scope="module")
 def merged() -> dict[str, Any]:
     own = FastAPI(title="gateway", version="1.2.3")
-    own.include_router(routes.system_router)
-    own.include_router(routes.router)
+    for router in (*OPEN_ROUTERS, *API_ROUTERS):
+        own.include_router(router)
     return merge(ROUTES, {"gateway": own.openapi(), **{service: document(service) for service in SERVICES}})
 
 
@@ -48,6 +49,33 @@ def test_every_operation_tells_its_scope(merged: dict[str, Any]) -> None:
 def test_public_operations_alone_need_no_credential(merged: dict[str, Any]) -> None:
     open_to_all = [operation["x-scope"] for operation in operations(merged) if not operation["security"]]
     assert set(open_to_all) == {PUBLIC}
+
+
+def test_every_operation_names_the_scope_a_credential_needs(merged: dict[str, Any]) -> None:
+    create = merged["paths"]["/api/v1/tasks"]["post"]
+    assert create["security"] == [{"apiKey": ["task:write"]}, {"accessToken": ["task:write"]}]
+
+
+def test_every_json_body_has_an_example_that_is_valid(merged: dict[str, Any]) -> None:
+    bodies = [
+        (operation["operationId"], operation["requestBody"]["content"]["application/json"])
+        for operation in operations(merged)
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert [name for name, body in bodies if "example" not in body] == []
+    validators = {
+        name: Draft202012Validator({**body["schema"], "components": merged["components"]}) for name, body in bodies
+    }
+    wrong = {name: [error.message for error in validators[name].iter_errors(body["example"])] for name, body in bodies}
+    assert {name: errors for name, errors in wrong.items() if errors} == {}
+
+
+def test_things_with_a_version_can_be_asked_for_by_their_etag(merged: dict[str, Any]) -> None:
+    conditional = {path for path, item in merged["paths"].items() if "304" in item.get("get", {}).get("responses", {})}
+    assert conditional == {
+        "/api/v1/tasks/{task_id}", "/api/v1/workflows/{workflow_id}", "/api/v1/personas/{persona_id}",
+        "/api/v1/memory/{memory_id}",
+    }  # fmt: skip
 
 
 def test_every_operation_has_a_summary_and_a_description(merged: dict[str, Any]) -> None:

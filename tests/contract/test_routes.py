@@ -5,7 +5,7 @@ from fastapi.routing import APIRoute
 
 from support.apis import SERVICES, call, list_parameters, scopes
 from tmws_contracts.scopes import SCOPES
-from tmws_gateway import docs, routes
+from tmws_gateway.app import API_ROUTERS, OPEN_ROUTERS
 from tmws_gateway.upstreams import OWN, PREFIX, PUBLIC, ROUTES, SIGNED_IN, Route
 from tmws_shared.health import health_routes
 
@@ -36,7 +36,7 @@ def test_every_public_call_of_a_service_is_routed(service: str) -> None:
 
 
 def test_every_route_of_the_gateway_is_in_the_table() -> None:
-    routers = (routes.system_router, routes.router, docs.router, health_routes())
+    routers = (*API_ROUTERS, *OPEN_ROUTERS, health_routes())
     offered = {
         call(method, route.path)
         for router in routers
@@ -49,4 +49,7 @@ def test_every_route_of_the_gateway_is_in_the_table() -> None:
 
 def test_everything_public_is_meant_to_be() -> None:
     public = {route.path for route in ROUTES if route.scope == PUBLIC}
-    assert public == {"/health", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/{file}"}
+    assert public == {
+        "/health", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/{file}", "/.well-known/jwks.json",
+        "/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp",
+    }  # fmt: skip

@@ -1,48 +1,47 @@
 """Rows 22-24, 65 and 68 of the table: what a caller may do, and what it may say of itself."""
 
 import itertools
+import re
 
 import pytest
 
 from support.gateway import GatewayUnderTest, fresh_address
 from tmws_contracts.scopes import SCOPES
-from tmws_gateway.api_keys import KeyText
+from tmws_gateway.identity.api_keys import KeyText
 from tmws_gateway.upstreams import PUBLIC, ROUTES, SIGNED_IN, Route
 
 GUARDED = [route for route in ROUTES if route.scope not in (PUBLIC, SIGNED_IN)]
 
 
 def call(gateway: GatewayUnderTest, route: Route, token: str) -> int:
-    path = route.path.replace("{id}", "0199c0de-0000-7000-8000-000000000000")
+    path = re.sub(r"\{\w+\}", "0199c0de-0000-7000-8000-000000000000", route.path)
     return gateway.ask(route.method, path, token=token, headers={"Content-Type": "application/json"}).status
 
 
 @pytest.fixture(scope="session")
-def tokens_without(gateway: GatewayUnderTest) -> dict[str, str]:
-    return {scope: gateway.new_token(*(SCOPES - {scope})) for scope in {route.scope for route in GUARDED}}
-
-
-@pytest.fixture(scope="session")
-def tokens_with(gateway: GatewayUnderTest) -> dict[str, str]:
-    return {scope: gateway.new_token(scope) for scope in {route.scope for route in GUARDED}}
+def tokens(gateway: GatewayUnderTest) -> dict[str, str]:
+    """A token for each scope, and one for all others."""
+    alone = {scope: gateway.new_token(scope) for scope in SCOPES}
+    return alone | {f"not {scope}": gateway.new_token(*(SCOPES - {scope})) for scope in SCOPES}
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=lambda route: route.action)
-def test_all_scopes_but_the_routes_own_are_not_enough(
-    gateway: GatewayUnderTest, tokens_without: dict[str, str], route: Route
+def test_a_route_needs_its_own_scope_and_no_other(
+    gateway: GatewayUnderTest, tokens: dict[str, str], route: Route
 ) -> None:
-    assert call(gateway, route, tokens_without[route.scope]) == 403
-
-
-@pytest.mark.parametrize("route", GUARDED, ids=lambda route: route.action)
-def test_the_routes_own_scope_is_enough(gateway: GatewayUnderTest, tokens_with: dict[str, str], route: Route) -> None:
-    assert call(gateway, route, tokens_with[route.scope]) not in (401, 403)
+    refused = {scope for scope in SCOPES if call(gateway, route, tokens[scope]) == 403}
+    assert refused == SCOPES - {route.scope}
+    assert call(gateway, route, tokens[f"not {route.scope}"]) == 403
+    assert call(gateway, route, tokens[route.scope]) != 401
 
 
 def test_missing_scope_is_named(gateway: GatewayUnderTest) -> None:
     answer = gateway.ask("POST", "/api/v1/tasks", token=gateway.new_token("task:read"), json={"title": "x"})
     assert answer.json["error"] == "insufficient_scope"
-    assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="task:write"'
+    assert answer.headers["www-authenticate"] == (
+        'Bearer error="insufficient_scope", scope="task:write", '
+        'resource_metadata="https://tmws.test/.well-known/oauth-protected-resource"'
+    )
 
 
 def test_nobody_can_give_rights_they_do_not_have(gateway: GatewayUnderTest) -> None:
@@ -100,6 +99,13 @@ def test_blocked_address_cannot_hide_behind_a_header(gateway: GatewayUnderTest) 
     answer = gateway.ask("GET", "/api/v1/tasks", token="wrong", headers=spoofed, source=attacker)
     assert answer.status == 429
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_nobody_rotates_a_key_to_have_its_rights(gateway: GatewayUnderTest) -> None:
+    admin = gateway.admin_key.split("_")[1]
+    answer = gateway.ask("POST", f"/api/v1/keys/{admin}/rotate", token=gateway.new_token("keys:admin"))
+    assert (answer.status, answer.pointers) == (403, ["#id"])
+    assert gateway.ask("GET", "/api/v1/keys", token=gateway.admin_key).status == 200
 
 
 def test_guessed_secrets_block_the_key_for_the_guesser_only(gateway: GatewayUnderTest, key: str) -> None:

@@ -1,13 +1,15 @@
 """Rows 1-21 and 25-26 of the table: credentials that are not."""
 
 import json
+import socket
 import time
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.gateway import SECRET, Answer, GatewayUnderTest
-from support.tokens import forge, sign_raw, signing_key, unsigned
+from support.tokens import forge, sign_raw, sign_with_public_key, unsigned
 from tmws_contracts.scopes import SCOPES
 from tmws_shared.auth import InternalTokens, Principal
 
@@ -45,6 +47,9 @@ def test_unsigned_token_is_refused(gateway: GatewayUnderTest, stranger: str, alg
         {"typ": None},
         {"typ": "JWT"},
         {"typ": "id_token+jwt"},
+        {"typ": "refresh+jwt"},
+        {"typ": "AT+JWT"},
+        {"x5c": ["AA"]},
         {"jku": "http://127.0.0.1:9/keys"},
         {"x5u": "http://127.0.0.1:9/cert"},
         {"jwk": {"kty": "oct", "k": "AA"}},
@@ -57,9 +62,8 @@ def test_unsigned_token_is_refused(gateway: GatewayUnderTest, stranger: str, alg
 def test_token_with_a_strange_header_is_refused(
     gateway: GatewayUnderTest, key_id: str, stranger: str, header: dict[str, Any]
 ) -> None:
-    claims = {"iss": "https://tmws.test", "aud": "tmws", "sub": "x", "client_id": key_id, "scope": "task:read",
-              "iat": NOW, "exp": NOW + 3_000}  # fmt: skip
-    assert read_tasks(gateway, sign_raw(json.dumps(claims).encode(), header), stranger).status == 401
+    token = forge(iss="https://tmws.test", client_id=key_id, header=header)
+    assert read_tasks(gateway, token, stranger).status == 401
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,11 @@ def test_token_with_a_strange_header_is_refused(
         {"client_id": "unknown"},
         {"scope": None},
         {"scope": ["task:read"]},
+        {"jti": None},
+        {"key_version": None},
+        {"key_version": 2},
+        {"key_version": 0},
+        {"key_version": True},
     ],
     ids=" ".join,
 )
@@ -118,8 +127,17 @@ def test_token_of_200_kb_is_refused_before_it_is_read(gateway: GatewayUnderTest,
 
 
 def test_token_signed_with_another_key_is_refused(gateway: GatewayUnderTest, key_id: str, stranger: str) -> None:
-    token = forge(iss="https://tmws.test", client_id=key_id, key=signing_key()[::-1])
+    token = forge(iss="https://tmws.test", client_id=key_id, key=Ed25519PrivateKey.generate())
     assert read_tasks(gateway, token, stranger).status == 401
+
+
+def test_token_signed_with_the_public_key_as_a_secret_is_refused(
+    gateway: GatewayUnderTest, key_id: str, stranger: str
+) -> None:
+    claims = {"iss": "https://tmws.test", "aud": "tmws", "sub": "x", "client_id": key_id, "key_version": 1,
+              "scope": "task:read", "iat": NOW, "exp": NOW + 3_000, "jti": "1"}  # fmt: skip
+    for token in sign_with_public_key(json.dumps(claims).encode()):
+        assert read_tasks(gateway, token, stranger).status == 401
 
 
 def test_token_cannot_have_more_scopes_than_its_key(gateway: GatewayUnderTest, key_id: str) -> None:
@@ -162,8 +180,10 @@ def test_other_forms_of_authorization_are_refused(
 
 
 def test_refusal_says_how_to_sign_in(gateway: GatewayUnderTest, stranger: str) -> None:
-    assert gateway.ask("GET", TASKS, source=stranger).headers["www-authenticate"] == "Bearer"
-    assert read_tasks(gateway, "x", stranger).headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    where = 'resource_metadata="https://tmws.test/.well-known/oauth-protected-resource"'
+    assert gateway.ask("GET", TASKS, source=stranger).headers["www-authenticate"] == f"Bearer {where}"
+    wrong = read_tasks(gateway, "x", stranger).headers["www-authenticate"]
+    assert wrong == f'Bearer error="invalid_token", {where}'
 
 
 def test_wrong_keys_are_refused_alike(gateway: GatewayUnderTest, key: str, stranger: str) -> None:
@@ -181,7 +201,42 @@ def test_internal_token_is_refused_from_outside(gateway: GatewayUnderTest, stran
     assert read_tasks(gateway, token, stranger).status == 401
 
 
-@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/swagger-ui.css"])
+def ask_service(gateway: GatewayUnderTest, token: str | None) -> bytes:
+    """The status line of the task service's own answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(gateway.folder / "task.sock"))
+        line = f"Authorization: Bearer {token}\r\n" if token else ""
+        connection.sendall(f"GET {TASKS} HTTP/1.1\r\nHost: service\r\nConnection: close\r\n{line}\r\n".encode())
+        return connection.recv(65536).partition(b"\r\n")[0]
+
+
+def test_service_believes_the_gateway_alone(gateway: GatewayUnderTest, key: str, key_id: str) -> None:
+    caller = Principal("root", scopes=SCOPES)
+    assert ask_service(gateway, InternalTokens(SECRET).mint(caller, "task")) == b"HTTP/1.1 200 OK"
+    wrong = {
+        "none": None,
+        "an API key": key,
+        "an access token": forge(iss="https://tmws.test", client_id=key_id),
+        "for another service": InternalTokens(SECRET).mint(caller, "memory"),
+        "with another secret": InternalTokens(SECRET[::-1]).mint(caller, "task"),
+    }
+    assert {why: ask_service(gateway, token) for why, token in wrong.items()} == dict.fromkeys(
+        wrong, b"HTTP/1.1 401 Unauthorized"
+    )
+
+
+def test_internal_token_that_has_expired_is_refused(gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmws_shared.auth.LIFETIME_S", -6)
+    token = InternalTokens(SECRET).mint(Principal("root", scopes=SCOPES), "task")
+    assert ask_service(gateway, token) == b"HTTP/1.1 401 Unauthorized"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/health", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/swagger-ui.css", "/.well-known/jwks.json",
+     "/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"],
+)  # fmt: skip
 def test_public_route_needs_no_credential(gateway: GatewayUnderTest, stranger: str, path: str) -> None:
     assert gateway.ask("GET", path, source=stranger).status in (200, 503)
 

@@ -22,8 +22,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tmws_local.command import Command
 from tmws_local.postgres import Postgres
@@ -72,6 +75,15 @@ class PostgresForTests:
         """Stop the server at once; nobody reads its data again."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(READY_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """Kill the server and all its processes with SIGKILL; `start` brings it back, with what it had flushed."""
+        if self._process is not None:
+            postmaster = psutil.Process(self._process.pid)
+            for process in (postmaster, *postmaster.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             self._process.wait(READY_TIMEOUT_S)
 
     def create_database(

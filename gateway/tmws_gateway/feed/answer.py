@@ -14,7 +14,7 @@ from tmws_gateway.exchange import exchange_of
 from tmws_gateway.feed.channels import Channel
 from tmws_gateway.feed.feed import Feed
 from tmws_gateway.feed.listener import Listener
-from tmws_gateway.identity import Credentials
+from tmws_gateway.identity.authenticator import Credentials
 
 _log = logging.getLogger(__name__)
 

@@ -107,7 +107,11 @@ class Feed:
         for channel in self._channels.values():
             channel.restart(last)
         while self._is_wanted.is_set():
-            self._spread(await self._stream.wait(self._position))
+            page = await self._stream.wait(self._position)
+            # After a silence: a stream that was lost may begin anew with earlier ids, if its server's clock is behind.
+            if page.end == self._position and (await self._stream.bounds())[1] < self._position:
+                return
+            self._spread(page)
         self._position = None
 
     def _spread(self, page: Page) -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from support.audit import migrate_gateway
 from support.gateway import GatewayUnderTest, running_gateway
 from support.loops import ASYNCIO, BOTH, LoopFactories
 from support.postgres import DatabaseUrls, PostgresForTests
-from tmws_gateway.models import SCHEMA
 from tmws_shared.database import Database
-from tmws_shared.migrations import migrate
 from tmws_shared.redis import OptionalRedis
 
 
@@ -28,14 +27,12 @@ def gateway(postgres: PostgresForTests, redis_url: str, short_directory: Path) -
 
 @pytest.fixture
 def urls(postgres: PostgresForTests) -> DatabaseUrls:
-    return postgres.create_database()
+    return postgres.create_database(template="gateway", prepare=migrate_gateway)
 
 
 @pytest.fixture
 async def database(urls: DatabaseUrls) -> AsyncGenerator[Database]:
-    url = urls.for_service("gateway")
-    await migrate(url, "tmws_gateway", SCHEMA)
-    opened = await Database.connect(url, name="test", max_size=3)
+    opened = await Database.connect(urls.for_service("gateway"), name="test", max_size=3)
     yield opened
     await opened.close()
 

@@ -6,21 +6,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.audit import SECRET, exchange
 from support.gateway import GatewayUnderTest
 from support.postgres import DatabaseUrls
-from tmws_gateway.audit import AuditLog
-from tmws_gateway.exchange import Exchange
-from tmws_gateway.repository import AuditFilter, list_events
-from tmws_gateway.upstreams import ROUTES
-from tmws_shared.auth import Principal
+from tmws_gateway.audit.log import AuditLog
+from tmws_gateway.repository.audit import AuditFilter, list_events
 from tmws_shared.database import Database
-
-CREATE = next(route for route in ROUTES if route.action == "POST /api/v1/tasks")
-
-
-def exchange(status: int = 201, **fields: Any) -> Exchange:
-    known = {"route": CREATE, "principal": Principal("alice", key_id="k1"), "status": status}
-    return Exchange("POST", "/api/v1/tasks", "192.0.2.1", "request-1", None, **{**known, **fields})
 
 
 async def recorded(database: Database) -> list[Any]:
@@ -28,8 +19,8 @@ async def recorded(database: Database) -> list[Any]:
 
 
 async def test_record_says_who_did_what(database: Database, tmp_path: Path) -> None:
-    log = AuditLog(database, tmp_path)
-    log.record(exchange(changed_fields=["title"], location="/api/v1/tasks/7"))
+    log = AuditLog(database, tmp_path, SECRET)
+    log.record(exchange(changed_fields=[("title", b"hash")], location="/api/v1/tasks/7"))
     await log.flush()
     event = (await recorded(database))[0]
     assert (event.subject, event.key_id, event.address) == ("alice", "k1", "192.0.2.1")
@@ -39,7 +30,7 @@ async def test_record_says_who_did_what(database: Database, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("status", [401, 403, 421, 429])
 async def test_denial_is_recorded_though_nobody_is_known(database: Database, tmp_path: Path, status: int) -> None:
-    log = AuditLog(database, tmp_path)
+    log = AuditLog(database, tmp_path, SECRET)
     log.record(exchange(status, principal=None, route=None))
     await log.flush()
     event = (await recorded(database))[0]
@@ -47,28 +38,45 @@ async def test_denial_is_recorded_though_nobody_is_known(database: Database, tmp
 
 
 async def test_flood_over_the_limit_is_one_record(database: Database, tmp_path: Path) -> None:
-    log = AuditLog(database, tmp_path)
+    log = AuditLog(database, tmp_path, SECRET)
     for _ in range(500):
         log.record(exchange(429))
     await log.flush()
     assert [event.repeats for event in await recorded(database)] == [500]
 
 
-@pytest.mark.parametrize(
-    "change", ["UPDATE audit_events SET subject = 'x'", "DELETE FROM audit_events", "TRUNCATE audit_events"]
-)
-async def test_record_cannot_be_changed(database: Database, tmp_path: Path, change: str) -> None:
-    log = AuditLog(database, tmp_path)
+async def test_flood_of_strangers_is_counted(database: Database, tmp_path: Path) -> None:
+    log = AuditLog(database, tmp_path, SECRET)
+    for status in (401, 421):
+        for _ in range(250):
+            log.record(exchange(status, principal=None, route=None))
+    await log.flush()
+    repeats = sorted(event.repeats for event in await recorded(database))
+    assert repeats == [*[1] * 20, 230, 250]
+
+
+@pytest.mark.parametrize("table", ["audit_records", "audit_checkpoints"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET seq = 7", "DELETE FROM {}", "TRUNCATE {}"])
+async def test_record_cannot_be_changed(
+    database: Database, urls: DatabaseUrls, tmp_path: Path, change: str, table: str
+) -> None:
+    log = AuditLog(database, tmp_path, SECRET)
     log.record(exchange())
     await log.flush()
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await database.execute(change)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+        await database.execute(change.format(table))
+    # The trigger holds where grants do not: for the superuser, who may even say that this is replication.
+    admin = await asyncpg.connect(urls.admin, server_settings={"search_path": "gateway"})
+    await admin.execute("SET session_replication_role = replica")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="can only be added"):
+        await admin.execute(change.format(table))
+    await admin.close()
 
 
 async def test_records_wait_in_files_while_postgres_is_away(
     database: Database, urls: DatabaseUrls, tmp_path: Path
 ) -> None:
-    log = AuditLog(database, tmp_path)
+    log = AuditLog(database, tmp_path, SECRET)
     await database.close()
     log.record(exchange())
     assert not await log.flush()
@@ -80,12 +88,12 @@ async def test_files_are_written_once_when_postgres_is_back(
 ) -> None:
     away = await Database.connect(urls.for_service("gateway"), name="away")
     await away.close()
-    lost = AuditLog(away, tmp_path)
+    lost = AuditLog(away, tmp_path, SECRET)
     lost.record(exchange())
     await lost.flush()
     spooled = next((tmp_path / "audit").glob("*.ndjson"))
     copy = spooled.read_bytes()
-    back = AuditLog(database, tmp_path)
+    back = AuditLog(database, tmp_path, SECRET)
     assert await back.flush()
     assert not spooled.exists()
     spooled.write_bytes(copy)
@@ -94,11 +102,11 @@ async def test_files_are_written_once_when_postgres_is_back(
 
 
 async def test_close_writes_what_waits(database: Database, tmp_path: Path) -> None:
-    log = AuditLog(database, tmp_path)
+    log = AuditLog(database, tmp_path, SECRET)
     for _ in range(700):
         log.record(exchange())
     await log.close()
-    assert await database.fetchval("SELECT count(*) FROM audit_events") == 700
+    assert await database.fetchval("SELECT count(*) FROM audit_records") == 700
 
 
 def test_request_is_recorded_by_field_names_not_values(gateway: GatewayUnderTest) -> None:

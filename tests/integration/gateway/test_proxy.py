@@ -16,6 +16,7 @@ from tmws_gateway.exchange import KEY, Exchange
 from tmws_gateway.proxy import Proxy
 from tmws_shared.auth import InternalTokens, Principal
 from tmws_shared.problems import Unavailable
+from tmws_shared.upstream import Upstream as Client
 
 SECRET = "a secret for the tests of the proxy, 32 bytes"
 CALLER = Principal("alice", "team-a", frozenset({"task:read"}), key_id="k1")
@@ -70,10 +71,10 @@ def scope(
 
 
 @asynccontextmanager
-async def proxy_to(url: str) -> AsyncGenerator[Proxy]:
-    proxy = Proxy("task", url, InternalTokens(SECRET))
-    yield proxy
-    await proxy.close()
+async def proxy_to(url: str, max_connections: int = 100) -> AsyncGenerator[Proxy]:
+    client = Client(url, "task", max_connections=max_connections)
+    yield Proxy("task", client, InternalTokens(SECRET))
+    await client.close()
 
 
 async def ask(service: Upstream, request: dict[str, Any], caller: Caller | None = None) -> Caller:
@@ -275,10 +276,9 @@ async def test_refusal_of_a_service_is_passed_back(short_directory: Path) -> Non
     assert (caller.status, caller.body, caller.headers[b"retry-after"]) == (409, b'{"status":409}', b"2")
 
 
-async def test_streams_leave_the_connections_to_others(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmws_gateway.proxy.MAX_CONNECTIONS", 1)
+async def test_streams_leave_the_connections_to_others(short_directory: Path) -> None:
     wanted = scope(headers=[(b"accept", b"text/event-stream")])
-    async with upstream(short_directory, [FOREVER, *[EVENT] * 1_000]) as service, proxy_to(service.url) as proxy:
+    async with upstream(short_directory, [FOREVER, *[EVENT] * 1_000]) as service, proxy_to(service.url, 1) as proxy:
         streams = [Caller() for _ in range(3)]
         following = [asyncio.create_task(proxy(wanted, stream.receive, stream.send)) for stream in streams]
         async with asyncio.timeout(5):

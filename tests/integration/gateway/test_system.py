@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from support.gateway import SECRET, GatewayUnderTest, running_gateway, statuses
+from support.gateway import GatewayUnderTest, running_gateway, statuses
 from support.postgres import PostgresForTests
-from tmws_gateway.api_keys import make_key
-from tmws_gateway.failures import SignInFailures
-from tmws_gateway.identity import Authenticator
-from tmws_gateway.keys import OPERATOR
-from tmws_gateway.service import KeyService
-from tmws_shared.database import Database
-from tmws_shared.problems import Unavailable
-from tmws_shared.redis import OptionalRedis
 
 
 def test_health_tells_of_every_part(gateway: GatewayUnderTest) -> None:
@@ -62,6 +54,33 @@ def test_openapi_holds_what_could_be_asked(gateway: GatewayUnderTest) -> None:
     assert document["paths"]["/api/v1/tasks"]["post"]["x-scope"] == "task:write"
     assert "/api/v1/keys" in document["paths"]
     assert "/stats" not in document["paths"]
+
+
+def test_openapi_that_is_known_is_not_sent_again(gateway: GatewayUnderTest) -> None:
+    first = gateway.ask("GET", "/openapi.json")
+    again = gateway.ask("GET", "/openapi.json", headers={"If-None-Match": f'"other", {first.headers["etag"]}'})
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert "content-type" not in again.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_task_that_is_known_is_not_sent_again_until_it_changes(gateway: GatewayUnderTest, method: str) -> None:
+    made = gateway.ask("POST", "/api/v1/tasks", json={"title": "x"})
+    path, known = made.headers["location"], {"If-None-Match": f"W/{made.headers['etag']}"}
+    again = gateway.ask(method, path, headers=known)
+    assert (again.status, again.body) == (304, b"")
+    gateway.ask("PATCH", path, json={"title": "y"})
+    changed = gateway.ask("GET", path, headers=known)
+    assert (changed.status, changed.json["title"]) == (200, "y")
+
+
+def test_metrics_tell_of_services_and_keys(gateway: GatewayUnderTest) -> None:
+    gateway.ask("GET", "/api/v1/tasks")
+    metrics = gateway.ask("GET", "/metrics").body.decode()
+    assert 'tmws_upstream_replicas{state="up",upstream="task"} 1.0' in metrics
+    assert 'tmws_upstream_connections{state="idle",upstream="task"}' in metrics
+    assert 'tmws_upstream_circuit_open{upstream="task"} 0.0' in metrics
+    assert 'tmws_gateway_requests_total{key_id="none",status_class="2xx"}' in metrics
 
 
 @pytest.mark.parametrize(
@@ -117,19 +136,3 @@ def test_without_redis_everything_works_and_says_so(postgres: PostgresForTests, 
     assert health["services"]["redis"]["state"] == "disabled"
     assert limited.headers["ratelimit"].startswith('"default";r=99')
     assert "AUTHENTICATION IS OFF" in gateway.log()
-
-
-async def test_unknown_credential_is_503_while_postgres_is_away(database: Database, redis: OptionalRedis) -> None:
-    authenticator = Authenticator(database, SECRET, "tmws", SignInFailures(redis))
-    await database.close()
-    with pytest.raises(Unavailable):
-        await authenticator.identify(f"Bearer {make_key()}", "192.0.2.1")
-
-
-async def test_verified_credential_is_known_while_postgres_is_away(database: Database, redis: OptionalRedis) -> None:
-    authenticator = Authenticator(database, SECRET, "tmws", SignInFailures(redis))
-    key = await KeyService(database, SECRET, "tmws").bootstrap(OPERATOR, "here")
-    assert key is not None
-    known = await authenticator.identify(f"Bearer {key.key}", "192.0.2.1")
-    await database.close()
-    assert await authenticator.identify(f"Bearer {key.key}", "192.0.2.1") == known

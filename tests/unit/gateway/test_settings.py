@@ -36,6 +36,14 @@ def test_safe_settings_are_taken() -> None:
     assert settings.upstreams["workflow"] == "unix:///run/workflow.sock"
 
 
+def test_settings_of_identity_are_taken() -> None:
+    issuers = '[{"issuer": "http://127.0.0.1:9/realm", "audience": "a", "jwks_uri": "https://id.test:8443/keys"}]'
+    proxies = "10.0.0.0/8, 2001:db8::1"
+    settings = GatewaySettings.from_environment({**GOOD, "TMWS_AUTH_ISSUERS": issuers, "TMWS_TRUSTED_PROXIES": proxies})
+    assert [trusted.namespace for trusted in settings.issuers] == ["default"]
+    assert [str(network) for network in settings.proxies] == ["10.0.0.0/8", "2001:db8::1/128"]
+
+
 def test_every_problem_is_told_at_once() -> None:
     told = problems(
         TMWS_AUTH_ENABLED="false",
@@ -49,9 +57,25 @@ def test_every_problem_is_told_at_once() -> None:
     ]  # fmt: skip
 
 
+ISSUER = '{"issuer": "https://id.test", "audience": "https://tmws.test"'
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"TMWS_TRUSTED_PROXIES": "10.0.0.1/8"}, "TMWS_TRUSTED_PROXIES must be networks"),
+        ({"TMWS_TRUSTED_PROXIES": "0.0.0.0/0"}, "TMWS_TRUSTED_PROXIES must be networks"),
+        ({"TMWS_TOKEN_ALGORITHM": "none"}, "TMWS_TOKEN_ALGORITHM"),
+        ({"TMWS_TOKEN_PRIVATE_KEY": "x"}, "TMWS_TOKEN_PRIVATE_KEY must be an Ed25519 key"),
+        ({"TMWS_TOKEN_PREVIOUS_KEYS": "{}"}, "TMWS_TOKEN_PREVIOUS_KEYS must be a JWK Set"),
+        ({"TMWS_AUTH_ISSUERS": "https://id.test"}, "TMWS_AUTH_ISSUERS: "),
+        ({"TMWS_AUTH_ISSUERS": f"[{ISSUER}}}, {ISSUER}}}]"}, "TMWS_AUTH_ISSUERS: an issuer is named twice"),
+        ({"TMWS_AUTH_ISSUERS": '[{"issuer": "https://id.test"}]'}, "TMWS_AUTH_ISSUERS: 0.audience: "),
+        ({"TMWS_AUTH_ISSUERS": f'[{ISSUER}, "namespace": "A B"}}]'}, "TMWS_AUTH_ISSUERS: 0.namespace: "),
+        ({"TMWS_AUTH_ISSUERS": f'[{ISSUER}, "jwks": "x"}}]'}, "TMWS_AUTH_ISSUERS: 0.jwks: "),
+        ({"TMWS_AUTH_ISSUERS": f'[{ISSUER}, "jwks_uri": "http://id.test/keys"}}]'}, "0.jwks_uri: "),
+        ({"TMWS_AUTH_ISSUERS": f'[{ISSUER}, "jwks_uri": "https://a:b@id.test/keys"}}]'}, "0.jwks_uri: "),
+        ({"TMWS_AUTH_ISSUERS": f'[{ISSUER}, "jwks_uri": "file:///etc/passwd"}}]'}, "0.jwks_uri: "),
         ({"TMWS_SECRET_KEY": "a" * 40}, "easy to guess"),
         ({"TMWS_SECRET_KEY": f"{SECRET}-change-me"}, "placeholder"),
         ({"TMWS_DATABASE_URL": ""}, "TMWS_DATABASE_URL must be postgresql://user:password@host:port/database"),

@@ -1,5 +1,7 @@
 """The gateway's own counters."""
 
+from prometheus_client import REGISTRY
+
 from tmws_gateway.traffic import Traffic
 
 
@@ -38,3 +40,30 @@ def test_requests_are_counted_by_status() -> None:
     for status in (200, 404, 200):
         traffic.note(status, 0.001)
     assert traffic.stats().by_status == {"200": 2, "404": 1}
+
+
+def test_requests_are_counted_by_key_and_by_the_class_of_their_status() -> None:
+    traffic = Traffic(Clock())
+    for status in (200, 201, 404):
+        traffic.note(status, 0.001, "key of this test")
+    counted = {
+        (sample.labels["status_class"], sample.value)
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "tmws_gateway_requests_total" and sample.labels["key_id"] == "key of this test"
+    }
+    assert counted == {("2xx", 2.0), ("4xx", 1.0)}
+
+
+def test_keys_beyond_a_thousand_are_counted_together() -> None:
+    traffic = Traffic(Clock())
+    for number in range(2_000):
+        traffic.note(299, 0.001, f"one of many {number}")
+    of_many = [
+        sample.labels["key_id"]
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "tmws_gateway_requests_total" and sample.labels["key_id"].startswith(("one of many", "other"))
+    ]
+    assert 900 < len(of_many) <= 1_000
+    assert "other" in of_many

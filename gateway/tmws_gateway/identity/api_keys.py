@@ -30,9 +30,14 @@ class KeyText:
         return f"{body}_{_checksum(body)}"
 
 
-def make_key() -> KeyText:
-    """Return a new API key."""
-    return KeyText(_random(_ID_LETTERS, ID_LENGTH), _random(_SECRET_LETTERS, SECRET_LENGTH))
+def make_key(key_id: str | None = None) -> KeyText:
+    """Return a new API key, or another secret for an old one."""
+    return KeyText(key_id or _random(_ID_LETTERS, ID_LENGTH), _random(_SECRET_LETTERS, SECRET_LENGTH))
+
+
+def is_key(text: str) -> bool:
+    """Whether a credential is meant to be an API key."""
+    return text.startswith(f"{PREFIX}_")
 
 
 def parse_key(text: str) -> KeyText | None:
