@@ -30,12 +30,12 @@ from tmws_gateway.openapi import OpenApi
 from tmws_gateway.parts import Parts
 from tmws_gateway.pipeline import Pipeline
 from tmws_gateway.protocol import EdgeProtocol
-from tmws_gateway.proxy import Proxy
+from tmws_gateway.proxy import McpProxy, Proxy
 from tmws_gateway.routes import router, system_router
 from tmws_gateway.settings import GatewaySettings
 from tmws_gateway.sign_in import SignIn
 from tmws_gateway.traffic import Traffic
-from tmws_gateway.upstreams import OWN, ROUTES, RouteTable
+from tmws_gateway.upstreams import MCP, MCP_ROUTES, OWN, ROUTES, RouteTable
 from tmws_gateway.well_known_routes import well_known_router
 from tmws_shared.app import NO_SECOND_SPAN, answer_with_problems, open_database, serve
 from tmws_shared.auth import InternalTokens
@@ -107,9 +107,10 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     }
     clients = {name: ServiceClient(upstream, name, tokens) for name, upstream in upstreams.items()}
     proxies = {name: Proxy(name, upstream, tokens) for name, upstream in upstreams.items()}
+    mcp = Upstream(settings.mcp_url, MCP, max_streams=MAX_STREAMS)
     health = SystemHealth(upstreams, database, redis)
     events = EventStream(settings.redis_url.get_secret_value())
-    for closable in (redis, events, *upstreams.values()):
+    for closable in (redis, events, mcp, *upstreams.values()):
         stack.push_async_callback(closable.close)
     sign_in = SignIn.of(settings, database, redis)
     gateways = Gateways(redis)
@@ -119,12 +120,12 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     pipeline = Pipeline(
         guard=Guard(settings.public_urls, settings.origins, settings.api_host),
         cors=Cors(settings.origins),
-        table=RouteTable(ROUTES),
+        table=RouteTable([*ROUTES, *MCP_ROUTES] if settings.mcp_url else ROUTES),
         authenticator=sign_in.authenticator if settings.auth_enabled else None,
         metadata=sign_in.metadata,
         limits=Limits(Policy(settings.rate_limit_requests, settings.rate_limit_period)),
         limiter=limiter,
-        services={OWN: own, **proxies},
+        services={OWN: own, MCP: McpProxy(MCP, mcp, tokens), **proxies},
     )
     audit_log, traffic = AuditLog(database, settings.data_dir, secret), Traffic()
     over_tls = any(url.scheme == "https" for url in settings.public_urls[:1])

@@ -15,7 +15,7 @@ from tmws_gateway.guard import Guard, check_query
 from tmws_gateway.identity.authenticator import LOCAL, Authenticator, Credentials
 from tmws_gateway.identity.metadata import ResourceMetadata
 from tmws_gateway.limits import Buckets, Limits, RateLimiter
-from tmws_gateway.upstreams import PUBLIC, SIGNED_IN, Match, Route, RouteTable
+from tmws_gateway.upstreams import MCP, PUBLIC, SIGNED_IN, Match, Route, RouteTable
 from tmws_shared.auth import Principal
 from tmws_shared.problems import Forbidden, MethodNotAllowed, NotFound, Unauthenticated
 
@@ -54,7 +54,8 @@ class Pipeline:
             await self._admit(exchange, scope, found.route)
         except (Unauthenticated, Forbidden):
             if self.metadata is not None:
-                exchange.metadata_url = self.metadata.location(_header(scope, b"host") or "")
+                resource = found.route.path if found.route is not None and found.route.service == MCP else ""
+                exchange.metadata_url = self.metadata.location(_header(scope, b"host") or "", resource)
             raise
         route = _require(found)
         check_query(scope["query_string"], route.repeatable)

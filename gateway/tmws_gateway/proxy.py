@@ -33,7 +33,7 @@ _HOP_BY_HOP = frozenset(
 # What a caller says of itself is not passed on: we know it, or it is not its to say. We do not pass on its
 # preference for compression, either: an answer is compressed at the outside or not at all.
 _NOT_FORWARDED = _HOP_BY_HOP | frozenset(
-    b"host authorization cookie accept-encoding content-length expect forwarded traceparent tracestate baggage "
+    b"host origin authorization cookie accept-encoding content-length expect forwarded traceparent tracestate baggage "
     b"x-request-id".split()
 )
 _NOT_RETURNED = _HOP_BY_HOP | frozenset(b"date server x-request-id traceparent tracestate".split())
@@ -75,8 +75,8 @@ class Proxy:
     async def _request(self, scope: Scope, receive: Receive, exchange: Exchange, trace: Mapping[str, str]) -> Request:
         headers = forwarded(scope["headers"])
         headers += [(name.encode(), value.encode()) for name, value in trace.items()]
+        headers += self._credential(scope, exchange)
         headers += [
-            (_TOKEN, b"Bearer " + self._tokens.mint(exchange.caller, self.service).encode()),
             (_DEADLINE, b"%d" % (exchange.remaining_s * 1000)),
             (_REQUEST_ID, exchange.request_id.encode()),
         ]
@@ -85,6 +85,9 @@ class Proxy:
         request = Request(scope["method"], target, headers)
         await _give_body(request, scope, receive)
         return request
+
+    def _credential(self, scope: Scope, exchange: Exchange) -> HeaderList:
+        return [(_TOKEN, b"Bearer " + self._tokens.mint(exchange.caller, self.service).encode())]
 
     async def _ask(self, request: Request, exchange: Exchange) -> Reply:
         may_wait = exchange.route is not None and exchange.route.may_wait
@@ -104,6 +107,16 @@ class Proxy:
         if reply.status == 401:
             _log.error("the %s service refuses our internal token", self.service)
             raise Unavailable(f"The {self.service} service is not available.")
+
+
+class McpProxy(Proxy):
+    """The MCP bridge: no service but a client of ours, which calls us with the credential of each of its callers."""
+
+    def _credential(self, scope: Scope, exchange: Exchange) -> HeaderList:
+        return [(name, value) for name, value in scope["headers"] if name == _TOKEN]
+
+    def _check(self, reply: Reply) -> None:
+        pass
 
 
 def _asks_for_stream(headers: HeaderList) -> bool:

@@ -72,6 +72,7 @@ class GatewaySettings(AuditSettings):
     persona_url: str = Field("", description=f"where the persona service listens: {_URL}")
     memory_url: str = Field("", description=f"where the memory service listens: {_URL}")
     embedding_url: str = Field("", description=f"where the embedding service listens: {_URL}")
+    mcp_url: str = Field("", description=f"where the MCP bridge listens, for /mcp; empty has none: {_URL}")
 
     @model_validator(mode="before")
     @classmethod
@@ -121,6 +122,7 @@ class GatewaySettings(AuditSettings):
         problems += [
             f"TMWS_{name.upper()}_URL must be {_URL}" for name, url in self.upstreams.items() if not _is_upstream(url)
         ]
+        problems += [f"TMWS_MCP_URL must be {_URL}"] if self.mcp_url and not _is_upstream(self.mcp_url) else []
         problems += [
             "TMWS_PUBLIC_URL must be http://host or https://host, without a path"
             for url in self.public_urls

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tmws_contracts.scopes import SCOPES
+from tmws_gateway.identity.metadata import MCP as MCP_PATH
 
 PREFIX: Final = "/api/v1"
 OWN: Final = "gateway"
+MCP: Final = "mcp"
 # What a route may declare besides a scope: nobody needs to sign in, or anybody who has may call it.
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"
@@ -60,8 +62,8 @@ class Route:
 
     @property
     def is_change(self) -> bool:
-        """Whether a call changes something; some calls only ask, by POST."""
-        return self.method not in _READING and not self.scope.endswith(":read")
+        """Whether a call changes something; some calls only ask, by POST, or come back to us as other calls."""
+        return self.method not in _READING and not self.scope.endswith(":read") and self.service != MCP
 
 
 def _rows(service: str, prefix: str, *rows: str, repeatable: str = "") -> list[Route]:
@@ -223,6 +225,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     _own(f"GET {PREFIX}/keys/{{id}} keys:admin"),
     _own(f"POST {PREFIX}/keys/{{id}}/rotate keys:admin"),
     _own(f"DELETE {PREFIX}/keys/{{id}} keys:admin"),
+)
+
+# MCP's own requests: what their tools do comes back to us, is checked and recorded then.
+MCP_ROUTES: Final = tuple(
+    Route(method, MCP_PATH, MCP, SIGNED_IN, may_wait=True) for method in ("POST", "GET", "DELETE")
 )
 
 

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from tmws_mcp_bridge.settings import BridgeSettings
 from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.http is None:
         _serve_stdio(settings)
     else:
-        _serve_http(settings, *options.http)
+        _serve_http(settings, options.http)
     return 0
 
 
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tmws-mcp", description="TMWS for MCP clients; stdio unless told otherwise")
     parser.add_argument(
         "--http",
-        metavar="[HOST:]PORT",
+        metavar="[HOST:]PORT | unix:///PATH",
         type=_address,
         help="serve streamable HTTP at /mcp; HOST is 127.0.0.1 by default",
     )
@@ -43,11 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str) -> dict[str, str | int]:
+    """Return where to listen, as uvicorn has it."""
+    if text.startswith("unix:///"):
+        return {"uds": text.removeprefix("unix://")}
     host, _, port = text.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError("must be PORT or HOST:PORT")
-    return host.strip("[]") or "127.0.0.1", int(port)
+        raise argparse.ArgumentTypeError("must be PORT, HOST:PORT or unix:///PATH")
+    return {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
 
 
 def _set_up_logs(level: str) -> None:
@@ -73,17 +78,23 @@ def _serve_stdio(settings: BridgeSettings) -> None:
     create_server(for_one_user(settings), profile=settings.mcp_profile).run("stdio", show_banner=False)
 
 
-def _serve_http(settings: BridgeSettings, host: str, port: int) -> None:
+def _serve_http(settings: BridgeSettings, listen: dict[str, Any]) -> None:
     import uvicorn
 
     from tmws_mcp_bridge.server import create_http_app
+    from tmws_shared.parent import exit_with_stdin
 
-    app = create_http_app(settings, host)
+    # On a socket our own gateway asks; it has looked at the caller's Host and Origin, and calls us this.
+    app = create_http_app(settings, listen.get("host", "service"))
+    if settings.exit_with_stdin:
+        exit_with_stdin()
+    if "uds" in listen:
+        Path(listen["uds"]).unlink(missing_ok=True)
     # uvicorn raises the signal again once it has drained; a stop that was asked for is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _drained)
     uvicorn.run(
-        app, host=host, port=port, http="httptools", ws="none", log_config=None, access_log=False, server_header=False,
+        app, **listen, http="httptools", ws="none", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_graceful_shutdown=2,
     )  # fmt: skip
 

@@ -86,13 +86,14 @@ def new_server(tools: Sequence[Tool], lifespan: LifespanCallable | None = None) 
 def create_http_app(settings: BridgeSettings, host: str) -> Starlette:
     """Return the streamable HTTP app, in which each caller's own credential goes to the gateway."""
     server = create_server(for_each_caller(settings), profile=settings.mcp_profile)
-    return http_app_of(server, (host, settings.public_host))
+    return http_app_of(server, (host, *settings.public_hosts))
 
 
 def http_app_of(server: FastMCP[None], hosts: Iterable[str], *, is_stateless: bool = True) -> Starlette:
     """Return a server's streamable HTTP app: closed to foreign hosts and origins, and without sessions unless told."""
 
     @server.custom_route("/livez", methods=["GET"])
+    @server.custom_route("/readyz", methods=["GET"])
     async def livez(_request: Request) -> Response:
         return Response(status_code=200)
 

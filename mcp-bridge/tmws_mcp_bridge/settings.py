@@ -42,7 +42,10 @@ class BridgeSettings(BaseModel):
     data_dir: Path = Field(
         Path(".tmws"), description="data directory of the embedded stack, here or in the clone; its admin.key is used"
     )
-    public_url: str = Field("", description="URL that callers of the HTTP transport use; its host is allowed")
+    public_url: str = Field(
+        "", description="URLs that callers of the HTTP transport use, separated by commas; their hosts are allowed"
+    )
+    exit_with_stdin: bool = Field(False, description="end the HTTP transport when standard input closes")
     mcp_profile: Profile = Field(
         Profile.CORE, description="which tools agents are offered: core, full, or readonly, which changes nothing"
     )
@@ -71,9 +74,9 @@ class BridgeSettings(BaseModel):
         return settings
 
     @property
-    def public_host(self) -> str:
-        """The host name of `public_url`."""
-        return urlsplit(self.public_url).hostname or ""
+    def public_hosts(self) -> list[str]:
+        """The host names of `public_url`."""
+        return [host for url in self.public_url.split(",") if (host := urlsplit(url.strip()).hostname)]
 
     @property
     def stack_dir(self) -> Path:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -29,6 +27,7 @@ from tmws_shared.database import Database, PoolOptions
 from tmws_shared.draining import DrainingServer
 from tmws_shared.health import Check, health_routes
 from tmws_shared.migrations import migrate
+from tmws_shared.parent import exit_with_stdin
 from tmws_shared.problems import (
     InvalidRequest,
     MalformedRequest,
@@ -136,7 +135,7 @@ def serve(name: str, settings_type: type[SettingsType], build: Callable[[Setting
     telemetry.set_up(name, settings.log_level)
     upstream_metrics.register()
     if settings.exit_with_stdin:
-        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+        exit_with_stdin()
     _allow_many_files()
     # uvicorn raises the signal again once it has drained; a stop that was asked for is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -193,12 +192,6 @@ def server_config(app: Any, listen: str, **options: Any) -> uvicorn.Config:
 
 def _exit(number: int, frame: object) -> None:
     sys.exit(0)
-
-
-def _exit_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:

@@ -107,12 +107,11 @@ def test_services_select_the_pods_of_their_name() -> None:
     assert selectors == {name: {"app.kubernetes.io/name": name} for name in services}
 
 
-def test_only_the_doors_publish_a_port() -> None:
+def test_only_the_gateway_publishes_a_port() -> None:
     services = compose_file()["services"]
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert published == {
         "gateway": ["${PUBLISHED_HOST:-127.0.0.1}:${PUBLISHED_PORT:-8000}:8000"],
-        BRIDGE: ["127.0.0.1:8001:8001"],
     }
 
 

@@ -3,6 +3,8 @@
 import uuid
 
 import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.exceptions import ToolError
 
 pytestmark = pytest.mark.long
@@ -89,3 +91,21 @@ async def test_a_wrong_token_is_told_with_what_to_do(guarded_stack):
     async with guarded_stack.bridge({"TMWS_TOKEN": "wrong"}) as client:
         with pytest.raises(ToolError, match="TMWS_TOKEN"):
             await client.call_tool("manage_task", {"operation": "list"})
+
+
+def test_mcp_over_http_says_how_to_sign_in(guarded_stack):
+    with guarded_stack.client(token="") as client:
+        answer = client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "ping"})
+        metadata = f"{guarded_stack.url}/.well-known/oauth-protected-resource/mcp"
+        described = client.get(metadata).json()
+    assert answer.status_code == 401
+    assert f'resource_metadata="{metadata}"' in answer.headers["www-authenticate"]
+    assert described["resource"] == f"{guarded_stack.url}/mcp"
+
+
+async def test_a_caller_of_mcp_over_http_has_its_own_rights(guarded_stack, admin):
+    reader = make_key(admin, "memory:read")["key"]
+    async with Client(StreamableHttpTransport(f"{guarded_stack.url}/mcp", auth=reader)) as client:
+        await client.call_tool("semantic_search", {"query": "anything"})
+        with pytest.raises(ToolError, match="memory:write"):
+            await client.call_tool("store_memory", {"content": "not allowed"})

@@ -8,6 +8,8 @@ import pytest
 from fastmcp import Client
 from fastmcp.exceptions import ToolError
 
+pytestmark = pytest.mark.long
+
 
 def tmws(stack, home, *arguments):
     environment = stack.environment | {"HOME": str(home)}

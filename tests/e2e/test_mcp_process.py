@@ -8,6 +8,8 @@ import sys
 import pytest
 from fastmcp.exceptions import ToolError
 
+pytestmark = pytest.mark.long
+
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,

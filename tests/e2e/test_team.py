@@ -7,6 +7,8 @@ import uuid
 import pytest
 from fastmcp.exceptions import ToolError
 
+pytestmark = pytest.mark.long
+
 PERSONAS = ("athena", "artemis", "muses")
 WORK = ("memory:read", "memory:write", "task:read", "task:write", "workflow:read", "workflow:run", "persona:read")
 

@@ -15,7 +15,7 @@ from tmws_local.postgres import Postgres
 from tmws_local.redis import Redis, find_server
 from tmws_local.roles import SERVICES, apply_roles, derived_password, ensure_database, role_url
 from tmws_local.secrets import secret_file
-from tmws_local.stack import GATEWAY, POSTGRES, REDIS, STACK, Addresses, Process, environment, python
+from tmws_local.stack import GATEWAY, POSTGRES, REDIS, STACK, Addresses, Process, command_line, environment
 
 DATABASE = "tmws"
 _CALLED = frozenset(name for process in STACK for name in process.upstreams)
@@ -119,7 +119,7 @@ class Embedded:
         address = settings.public_url if process.name == GATEWAY else self.addresses.services[process.name]
         return Unit(
             process.name,
-            command=lambda: Command(python(process.module), self.environment(process.name)),
+            command=lambda: Command(command_line(process, self.addresses), self.environment(process.name)),
             is_ready=partial(probe.is_ok, address, "/readyz"),
             log=self.configuration.paths.log(process.name),
             needs=tuple(name for name in process.needs if name in stores),

@@ -12,6 +12,7 @@ from tmws_local.configuration import Configuration
 POSTGRES = "postgres"
 REDIS = "redis"
 GATEWAY = "gateway"
+MCP = "mcp"
 # What a Python program may need of the machine; everything else it gets by name.
 _MACHINE = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "TEMP", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -42,7 +43,10 @@ STACK = (
     Process("memory-worker", "tmws_memory.worker", "memory", upstreams=("embedding",)),
     Process("workflow", "tmws_workflow.app", "workflow", upstreams=("memory", "persona", "task")),
     Process("workflow-worker", "tmws_workflow.worker", "workflow", upstreams=("memory", "persona", "task")),
-    Process(GATEWAY, "tmws_gateway.app", "gateway", upstreams=("embedding", "memory", "persona", "task", "workflow")),
+    Process(MCP, "tmws_mcp_bridge", redis=False),
+    Process(
+        GATEWAY, "tmws_gateway.app", "gateway", upstreams=("embedding", "memory", "persona", "task", "workflow", MCP)
+    ),
 )
 
 
@@ -69,6 +73,8 @@ def environment(process: Process, configuration: Configuration, addresses: Addre
         "OTEL_SERVICE_NAME": f"tmws-{process.name}",
         **{f"TMWS_{name.upper()}_URL": addresses.services[name] for name in process.upstreams},
     }
+    if process.name == MCP:
+        ours["TMWS_URL"] = configuration.settings.public_url
     if process.name == GATEWAY:
         ours |= {
             "TMWS_API_HOST": configuration.settings.api_host,
@@ -81,6 +87,12 @@ def environment(process: Process, configuration: Configuration, addresses: Addre
     if process.redis and addresses.redis:
         ours["TMWS_REDIS_URL"] = addresses.redis
     return machine | given | ours
+
+
+def command_line(process: Process, addresses: Addresses) -> tuple[str, ...]:
+    """Return the command line of a process."""
+    # The bridge speaks over standard input unless told otherwise.
+    return python(process.module, *(("--http", addresses.services[MCP]) if process.name == MCP else ()))
 
 
 def python(*arguments: str) -> tuple[str, ...]:

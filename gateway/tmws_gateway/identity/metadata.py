@@ -20,9 +20,9 @@ class ResourceMetadata:
         self._first = f"{public_urls[0].scheme}://{public_urls[0].netloc}" if public_urls else None
         self._issuers = list(issuers)
 
-    def location(self, host: str) -> str:
-        """Return the URL of the document for a caller that used this Host."""
-        return f"{self._origin(host)}{WELL_KNOWN}"
+    def location(self, host: str, path: str = "") -> str:
+        """Return the URL of the document of the resource at `path`, for a caller that used this Host."""
+        return f"{self._origin(host)}{WELL_KNOWN}{path}"
 
     def document(self, host: str, path: str = "") -> dict[str, Any]:
         """Return the document of the resource at `path`."""

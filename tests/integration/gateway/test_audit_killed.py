@@ -1,6 +1,10 @@
 """Gateways, Redis and Postgres are killed while keys change; tests/chaos/test_audit.py does it for longer."""
 
+import pytest
+
 from support.key_storm import storm
+
+pytestmark = pytest.mark.long
 
 
 async def test_every_acknowledged_key_change_is_in_the_chain() -> None:

@@ -13,6 +13,8 @@ import pytest
 from support.gateway import LOCALHOST, GatewayUnderTest, running_gateway
 from support.postgres import PostgresForTests
 
+pytestmark = pytest.mark.long
+
 BODY = b'{"title": "drained"}'
 JSON = {"Content-Type": "application/json"}
 _numbers = itertools.count()

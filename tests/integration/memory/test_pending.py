@@ -147,6 +147,7 @@ async def test_searches_are_right_all_the_time_while_the_model_changes(
     assert {item["embedding_precision"] for item in after} == {"fp32"}
 
 
+@pytest.mark.long
 async def test_worker_killed_while_it_embeds_goes_on_where_it_was(
     memory_alone: ServiceUnderTest,
     pool: Database,
