@@ -107,7 +107,7 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     }
     clients = {name: ServiceClient(upstream, name, tokens) for name, upstream in upstreams.items()}
     proxies = {name: Proxy(name, upstream, tokens) for name, upstream in upstreams.items()}
-    mcp = Upstream(settings.mcp_url, MCP, max_streams=MAX_STREAMS)
+    mcp = Upstream(settings.mcp_bridge_url, MCP, max_streams=MAX_STREAMS)
     health = SystemHealth(upstreams, database, redis)
     events = EventStream(settings.redis_url.get_secret_value())
     for closable in (redis, events, mcp, *upstreams.values()):
@@ -120,7 +120,7 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     pipeline = Pipeline(
         guard=Guard(settings.public_urls, settings.origins, settings.api_host),
         cors=Cors(settings.origins),
-        table=RouteTable([*ROUTES, *MCP_ROUTES] if settings.mcp_url else ROUTES),
+        table=RouteTable([*ROUTES, *MCP_ROUTES] if settings.mcp_bridge_url else ROUTES),
         authenticator=sign_in.authenticator if settings.auth_enabled else None,
         metadata=sign_in.metadata,
         limits=Limits(Policy(settings.rate_limit_requests, settings.rate_limit_period)),

@@ -72,7 +72,7 @@ class GatewaySettings(AuditSettings):
     persona_url: str = Field("", description=f"where the persona service listens: {_URL}")
     memory_url: str = Field("", description=f"where the memory service listens: {_URL}")
     embedding_url: str = Field("", description=f"where the embedding service listens: {_URL}")
-    mcp_url: str = Field("", description=f"where the MCP bridge listens, for /mcp; empty has none: {_URL}")
+    mcp_bridge_url: str = Field("", description=f"where the MCP bridge listens, for /mcp; empty has none: {_URL}")
 
     @model_validator(mode="before")
     @classmethod
@@ -119,10 +119,8 @@ class GatewaySettings(AuditSettings):
     def unsafe(self) -> list[str]:
         """Return a line for each setting that is missing, or not safe in this environment."""
         problems = super().unsafe()
-        problems += [
-            f"TMWS_{name.upper()}_URL must be {_URL}" for name, url in self.upstreams.items() if not _is_upstream(url)
-        ]
-        problems += [f"TMWS_MCP_URL must be {_URL}"] if self.mcp_url and not _is_upstream(self.mcp_url) else []
+        called = self.upstreams | ({"mcp_bridge": self.mcp_bridge_url} if self.mcp_bridge_url else {})
+        problems += [f"TMWS_{name.upper()}_URL must be {_URL}" for name, url in called.items() if not _is_upstream(url)]
         problems += [
             "TMWS_PUBLIC_URL must be http://host or https://host, without a path"
             for url in self.public_urls

@@ -11,7 +11,7 @@ from tmws_gateway.identity.metadata import MCP as MCP_PATH
 
 PREFIX: Final = "/api/v1"
 OWN: Final = "gateway"
-MCP: Final = "mcp"
+MCP: Final = "mcp-bridge"
 # What a route may declare besides a scope: nobody needs to sign in, or anybody who has may call it.
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"

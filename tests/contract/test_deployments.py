@@ -43,24 +43,25 @@ Parts = Callable[[], dict[str, Part]]
 
 @both
 def test_same_processes_run_everywhere(parts: Parts) -> None:
-    assert set(parts()) == {process.name for process in STACK} | {BRIDGE}
+    assert set(parts()) == {process.name for process in STACK}
 
 
 @both
 def test_every_process_has_the_command_of_the_stack(parts: Parts) -> None:
-    commands = {name: part.command for name, part in parts().items() if name != BRIDGE}
-    assert commands == {process.name: (process.module,) for process in STACK}
+    commands = {name: part.command for name, part in parts().items()}
+    listening = {BRIDGE: ("--http", "0.0.0.0:8001")}
+    assert commands == {process.name: (process.module, *listening.get(process.name, ())) for process in STACK}
 
 
 @both
 def test_every_process_logs_in_with_the_role_of_its_schema(parts: Parts) -> None:
-    roles = {name: part.role for name, part in parts().items() if name != BRIDGE}
+    roles = {name: part.role for name, part in parts().items()}
     assert roles == {process.name: process.schema for process in STACK}
 
 
 @both
 def test_every_process_knows_the_services_it_calls_and_no_other(parts: Parts) -> None:
-    upstreams = {name: set(part.upstreams) for name, part in parts().items() if name != BRIDGE}
+    upstreams = {name: set(part.upstreams) for name, part in parts().items()}
     assert upstreams == {process.name: set(process.upstreams) for process in STACK}
 
 
@@ -181,7 +182,7 @@ def test_examples_of_secrets_are_complete_and_empty() -> None:
 
 @pytest.mark.parametrize("direction", ["Ingress", "Egress"])
 def test_network_policies_allow_the_calls_of_the_stack_and_no_other(direction: str) -> None:
-    assert allowed_edges(direction, 8100) == EDGES
+    assert allowed_edges(direction, 8100) | allowed_edges(direction, 8001) == EDGES
 
 
 def test_stores_are_the_same_images_with_the_same_configuration() -> None:

@@ -14,6 +14,8 @@ from fastmcp.exceptions import ToolError
 from support.workflows import save_workflow
 from tmws_local.paths import free_port
 
+pytestmark = pytest.mark.long
+
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 ACCEPT = {"accept": "application/json, text/event-stream"}
 

@@ -16,7 +16,7 @@ Yaml: TypeAlias = dict[str, Any]
 Edge: TypeAlias = tuple[str, str]
 
 _SETTING = re.compile(r"\bTMWS_[A-Z_]+\b")
-_UPSTREAM = re.compile(r"TMWS_([A-Z]+)_URL")
+_UPSTREAM = re.compile(r"TMWS_([A-Z_]+)_URL")
 _ROLE = re.compile(r"postgresql://tmws_([a-z]+):")
 _SCRIPT_NAMES = re.compile(r"^for name in ([A-Z_ \\\n]+); do$", re.MULTILINE)
 _NAME = "app.kubernetes.io/name"
@@ -42,7 +42,7 @@ class Part:
     def upstreams(self) -> dict[str, str]:
         """The URLs of the services it calls, by their names."""
         found = ((_UPSTREAM.fullmatch(name), url) for name, url in self.settings.items())
-        urls = {match.group(1).lower(): url for match, url in found if match}
+        urls = {match.group(1).lower().replace("_", "-"): url for match, url in found if match}
         return {name: url for name, url in urls.items() if name not in {"database", "redis", "public"}}
 
 

@@ -12,7 +12,7 @@ from tmws_local.configuration import Configuration
 POSTGRES = "postgres"
 REDIS = "redis"
 GATEWAY = "gateway"
-MCP = "mcp"
+MCP = "mcp-bridge"
 # What a Python program may need of the machine; everything else it gets by name.
 _MACHINE = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "TEMP", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -71,7 +71,7 @@ def environment(process: Process, configuration: Configuration, addresses: Addre
         "PYTHONUNBUFFERED": "1",
         "TMWS_EXIT_WITH_STDIN": "true",
         "OTEL_SERVICE_NAME": f"tmws-{process.name}",
-        **{f"TMWS_{name.upper()}_URL": addresses.services[name] for name in process.upstreams},
+        **{f"TMWS_{name.upper().replace('-', '_')}_URL": addresses.services[name] for name in process.upstreams},
     }
     if process.name == MCP:
         ours["TMWS_URL"] = configuration.settings.public_url

@@ -206,6 +206,7 @@ async def test_without_redis_each_of_four_gateways_gives_a_quarter(
     assert passed == 100
 
 
+@pytest.mark.long
 def test_limit_is_exact_over_four_gateway_processes(
     postgres: PostgresForTests, redis_url: str, short_directory: Path
 ) -> None:
