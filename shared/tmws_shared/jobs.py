@@ -105,15 +105,18 @@ class Doorbell:
             job_deserializer=orjson.loads,
             health_check_interval=1,
         )
-        # One that is held by a worker that died is not worth waiting for. arq is asked to end: a cancellation in the
-        # middle of an exchange would cost the connection.
-        ending = asyncio.get_running_loop().call_later(_KEPT_TIMEOUT_S, setattr, worker, "max_burst_jobs", 0)
+        taking = asyncio.ensure_future(worker.async_run())
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2 * _KEPT_TIMEOUT_S):
-                    await worker.async_run()
+            # One that is held by a worker that died is not worth waiting for.
+            await asyncio.wait({taking}, timeout=_KEPT_TIMEOUT_S)
         finally:
-            ending.cancel()
+            # arq is asked to end: a cancellation in the middle of an exchange would cost the connection.
+            worker.max_burst_jobs = 0
+            await asyncio.wait({taking}, timeout=_KEPT_TIMEOUT_S)
+            taking.cancel()
+            await asyncio.wait({taking})
+        if not taking.cancelled():
+            taking.result()
 
     async def _connect(self) -> ArqRedis:
         return await create_pool(
