@@ -55,9 +55,10 @@ def main() -> int:
             ended.set()
 
     signal.signal(signal.SIGTERM, end)
+    # Before it answers: from then on it may be told to end.
+    note("up")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=watch_stdin, daemon=True).start()
-    note("up")
     while not ended.wait(0.05):
         pass
     note("down")
