@@ -106,7 +106,6 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
         for name, urls in settings.upstreams.items()
     }
     clients = {name: ServiceClient(upstream, name, tokens) for name, upstream in upstreams.items()}
-    proxies = {name: Proxy(name, upstream, tokens) for name, upstream in upstreams.items()}
     mcp = Upstream(settings.mcp_bridge_url, MCP, max_streams=MAX_STREAMS)
     health = SystemHealth(upstreams, database, redis)
     events = EventStream(settings.redis_url.get_secret_value())
@@ -117,16 +116,9 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     limiter = RateLimiter(redis, gateways.count)
     await limiter.prepare()
     stack.push_async_callback(limiter.close)
-    pipeline = Pipeline(
-        guard=Guard(settings.public_urls, settings.origins, settings.api_host),
-        cors=Cors(settings.origins),
-        table=RouteTable([*ROUTES, *MCP_ROUTES] if settings.mcp_bridge_url else ROUTES),
-        authenticator=sign_in.authenticator if settings.auth_enabled else None,
-        metadata=sign_in.metadata,
-        limits=Limits(Policy(settings.rate_limit_requests, settings.rate_limit_period)),
-        limiter=limiter,
-        services={OWN: own, MCP: McpProxy(MCP, mcp, tokens), **proxies},
-    )
+    proxies = {name: Proxy(name, upstream, tokens) for name, upstream in upstreams.items()}
+    services = {OWN: own, MCP: McpProxy(MCP, mcp, tokens), **proxies}
+    pipeline = _pipeline(settings, sign_in, limiter, services)
     audit_log, traffic = AuditLog(database, settings.data_dir, secret), Traffic()
     over_tls = any(url.scheme == "https" for url in settings.public_urls[:1])
     return Parts(
@@ -140,6 +132,21 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
         edge=Edge(pipeline, audit_log, traffic, over_tls=over_tls),
         feed=Feed(events),
         gateways=gateways,
+    )
+
+
+def _pipeline(
+    settings: GatewaySettings, sign_in: SignIn, limiter: RateLimiter, services: Mapping[str, ASGIApp]
+) -> Pipeline:
+    return Pipeline(
+        guard=Guard(settings.public_urls, settings.origins, settings.api_host),
+        cors=Cors(settings.origins),
+        table=RouteTable([*ROUTES, *MCP_ROUTES] if settings.mcp_bridge_url else ROUTES),
+        authenticator=sign_in.authenticator if settings.auth_enabled else None,
+        metadata=sign_in.metadata,
+        limits=Limits(Policy(settings.rate_limit_requests, settings.rate_limit_period)),
+        limiter=limiter,
+        services=services,
     )
 
 

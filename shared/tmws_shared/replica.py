@@ -87,8 +87,7 @@ class Replica:
         """Whether it is out, or an answer of its came too late."""
         return self.state is not State.UP or self._was_late
 
-    @property
-    def is_silent(self) -> bool:
+    def has_been_silent(self) -> bool:
         """Whether requests wait and none was answered since the last time this was asked."""
         is_silent = self.answers == self._seen_answers and self.ordinary.busy > 0
         self._seen_answers = self.answers

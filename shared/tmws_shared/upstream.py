@@ -178,7 +178,7 @@ class Upstream:
             asked = {each for each in self.replicas if each.is_doubtful and each.out_until <= monotonic()}
             if monotonic() - started > SILENT_AFTER_S:
                 started = monotonic()
-                asked |= {each for each in self.replicas if each.is_silent}
+                asked |= {each for each in self.replicas if each.has_been_silent()}
             await asyncio.gather(*map(self._probe, asked))
             self._sort_out()
             await self._close_retired()
