@@ -1,5 +1,6 @@
-"""Fixtures that every kind of test may use; each is made when the first test asks for it."""
+"""How tests are run, and fixtures that every kind of test may use; each is made when the first test asks for it."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 from xdist.scheduler import LoadScopeScheduling
 
@@ -14,6 +16,13 @@ from support.postgres import PostgresForTests
 from support.redis import RedisForTests
 
 SHARES_A_STACK = "tests/e2e/"
+
+# `./taskw test:long` takes the deep one.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("deep", max_examples=300, deadline=None)
+settings.load_profile("quick")
+# What is imported and collected stays: a fifth of all time would go into walking it again and again.
+gc.disable()
 
 
 class ByFile(LoadScopeScheduling):
@@ -23,6 +32,7 @@ class ByFile(LoadScopeScheduling):
         return SHARES_A_STACK if nodeid.startswith(SHARES_A_STACK) else nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
@@ -30,6 +40,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that share a stack: together they take longest."""
     items.sort(key=lambda item: not item.nodeid.startswith(SHARES_A_STACK))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ def operations(merged: dict[str, Any]) -> list[dict[str, Any]]:
     return [operation for path in merged["paths"].values() for operation in path.values()]
 
 
+@pytest.mark.long
 def test_document_is_valid_openapi_3_1(merged: dict[str, Any]) -> None:
     assert merged["openapi"].startswith("3.1")
     assert list(OpenAPIV31SpecValidator(merged).iter_errors()) == []
@@ -106,6 +107,7 @@ def test_schemas_of_the_same_name_and_other_meaning_are_kept_apart() -> None:
     assert used == {"$ref": "#/components/schemas/PersonaThing"}
 
 
+@pytest.mark.long
 def test_document_is_valid_while_a_service_is_down() -> None:
     merged = merge(ROUTES, {"task": document("task")})
     assert list(OpenAPIV31SpecValidator(merged).iter_errors()) == []

@@ -10,8 +10,6 @@ from tmws_gateway.upstreams import OWN, PREFIX, PUBLIC, ROUTES, SIGNED_IN, Route
 from tmws_shared.health import health_routes
 
 PROXIED = [route for route in ROUTES if route.service != OWN]
-SCOPES_BY_SERVICE = {service: scopes(service) for service in SERVICES}
-LISTS_BY_SERVICE = {service: list_parameters(service) for service in SERVICES}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.action)
@@ -21,17 +19,17 @@ def test_every_route_declares_a_scope_or_public(route: Route) -> None:
 
 @pytest.mark.parametrize("route", PROXIED, ids=lambda route: route.action)
 def test_service_asks_for_the_same_scope(route: Route) -> None:
-    assert SCOPES_BY_SERVICE[route.service][call(route.method, route.path)] == {route.scope}
+    assert scopes(route.service)[call(route.method, route.path)] == {route.scope}
 
 
 @pytest.mark.parametrize("route", PROXIED, ids=lambda route: route.action)
 def test_query_keys_are_repeatable_where_the_service_takes_lists(route: Route) -> None:
-    assert route.repeatable >= LISTS_BY_SERVICE[route.service][call(route.method, route.path)]
+    assert route.repeatable >= list_parameters(route.service)[call(route.method, route.path)]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_public_call_of_a_service_is_routed(service: str) -> None:
-    offered = {key for key in SCOPES_BY_SERVICE[service] if key[1].startswith(PREFIX)}
+    offered = {key for key in scopes(service) if key[1].startswith(PREFIX)}
     assert offered == {call(route.method, route.path) for route in PROXIED if route.service == service}
 
 

@@ -184,15 +184,10 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     assert (answer.content, proxy.asked) == (b"direct", [])
 
 
-BOMBS = {
-    "gzip": gzip.compress(bytes(64 * MAX_BYTES)),
-    "deflate": zlib.compress(bytes(64 * MAX_BYTES)),
-}
-
-
-@pytest.mark.parametrize("coding", BOMBS)
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_bomb_is_stopped_while_it_is_decompressed(coding: str) -> None:
-    bomb = page(BOMBS[coding], f"Content-Encoding: {coding}")
+    compress = {"gzip": gzip.compress, "deflate": zlib.compress}[coding]
+    bomb = page(compress(bytes(64 * MAX_BYTES)), f"Content-Encoding: {coding}")
     async with website(lambda asked: bomb) as site, egress(f"127.0.0.1:{site.port}") as out:
         with pytest.raises(TooLarge):
             await out.send(get(f"http://127.0.0.1:{site.port}/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -37,6 +38,7 @@ def document(service: str) -> dict[str, Any]:
     return app.openapi()
 
 
+@cache
 def scopes(service: str) -> dict[Call, set[str]]:
     """Return the scopes that each call of a service asks for."""
     return {
@@ -55,6 +57,7 @@ def _routes(service: str) -> Iterator[APIRoute]:
         yield from (route for route in router.routes if isinstance(route, APIRoute))
 
 
+@cache
 def list_parameters(service: str) -> dict[Call, set[str]]:
     """Return the query parameters of each call that may come more than once."""
     return {

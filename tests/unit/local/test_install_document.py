@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tmws_local.install_document import NotPlainJson, parse, with_member, without_member
@@ -92,7 +92,6 @@ def test_what_is_no_plain_json_object_is_refused(text):
         with_member(text, PATH, ENTRY)
 
 
-@settings(max_examples=200, deadline=None)
 @given(DOCUMENTS, LAYOUTS)
 def test_any_document_is_itself_again_without_the_entry(document, layout):
     text = json.dumps(document, indent=layout)
