@@ -8,14 +8,17 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tmws_gateway import docs
 from tmws_gateway.audit.log import AuditLog
+from tmws_gateway.audit.retention import Retention
+from tmws_gateway.audit.verification import ChainVerifier
 from tmws_gateway.audit_routes import audit_router
 from tmws_gateway.audit_service import AuditService
 from tmws_gateway.chain.signing import Signer
+from tmws_gateway.connections import Connections, most_connections
 from tmws_gateway.cors import Cors
 from tmws_gateway.edge import Edge
 from tmws_gateway.feed.feed import Feed
@@ -23,6 +26,7 @@ from tmws_gateway.feed.stream import EventStream
 from tmws_gateway.gateways import Gateways
 from tmws_gateway.guard import Guard
 from tmws_gateway.health import VERSION, SystemHealth
+from tmws_gateway.identity.addresses import TrustedProxies
 from tmws_gateway.key_routes import key_router
 from tmws_gateway.limits import Limits, Policy, RateLimiter
 from tmws_gateway.models import SCHEMA
@@ -44,7 +48,6 @@ from tmws_shared.database import Database
 from tmws_shared.health import health_routes
 from tmws_shared.http import ServiceClient
 from tmws_shared.pagination import Cursors
-from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.redis import OptionalRedis
 from tmws_shared.upstream import Upstream
 
@@ -69,7 +72,7 @@ class Gateway:
             await self._own(scope, receive, send)
         else:
             parts: Parts = scope["state"]["parts"]
-            await parts.edge(parts.sign_in.proxies.locate(scope), receive, send)
+            await parts.edge(parts.sign_in.whereabouts.locate(scope), receive, send)
 
 
 def build(settings: GatewaySettings) -> Gateway:
@@ -89,10 +92,8 @@ def build(settings: GatewaySettings) -> Gateway:
         title="TMWS gateway", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
     )  # fmt: skip
-    for part in (health_routes(), *OPEN_ROUTERS):
+    for part in (health_routes(), *OPEN_ROUTERS, *API_ROUTERS):
         own.include_router(part)
-    for part in API_ROUTERS:
-        own.include_router(part, dependencies=[Depends(refuse_unknown_queries)])
     answer_with_problems(own)
     return Gateway(own)
 
@@ -117,14 +118,17 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     await limiter.prepare()
     stack.push_async_callback(limiter.close)
     proxies = {name: Proxy(name, upstream, tokens) for name, upstream in upstreams.items()}
-    services = {OWN: own, MCP: McpProxy(MCP, mcp, tokens), **proxies}
+    services = {OWN: own, MCP: McpProxy(MCP, mcp, tokens, sign_in.notes), **proxies}
     pipeline = _pipeline(settings, sign_in, limiter, services)
     audit_log, traffic = AuditLog(database, settings.data_dir, secret), Traffic()
+    signer = Signer(secret, settings.audit_keys)
+    chain = ChainVerifier(database, signer.verifier, audit_log.checkpoints)
     over_tls = any(url.scheme == "https" for url in settings.public_urls[:1])
     return Parts(
         sign_in=sign_in,
-        audit=AuditService(database, Cursors(secret), Signer(secret, settings.audit_keys), audit_log.checkpoints),
+        audit=AuditService(database, Cursors(secret), signer, chain),
         audit_log=audit_log,
+        retention=Retention(database, signer, chain, settings.audit_retention_days),
         health=health,
         openapi=OpenApi(ROUTES, own.openapi(), clients),
         traffic=traffic,
@@ -132,6 +136,9 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
         edge=Edge(pipeline, audit_log, traffic, over_tls=over_tls),
         feed=Feed(events),
         gateways=gateways,
+        connections=Connections(
+            most_connections(), settings.max_connections_per_address, TrustedProxies(settings.proxies).trusts
+        ),
     )
 
 
@@ -154,6 +161,7 @@ def _pipeline(
 async def _background(parts: Parts) -> AsyncGenerator[None]:
     loops = {
         "write audit records": parts.audit_log.run,
+        "remove old audit records": parts.retention.run,
         **parts.sign_in.loops(),
         "count gateways": parts.gateways.run,
         "read events": parts.feed.run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from tmws_contracts.audit import MAX_VERIFIED, AuditEvent, AuditVerification, Decision
@@ -14,8 +14,9 @@ from tmws_gateway.parameters import Caller, OurParts
 from tmws_gateway.repository.audit import AuditFilter
 from tmws_gateway.upstreams import PREFIX
 from tmws_shared.replies import Cursor, send_model
+from tmws_shared.routing import StrictRouter
 
-audit_router = APIRouter(prefix=PREFIX, tags=["system"])
+audit_router = StrictRouter(prefix=PREFIX, tags=["system"])
 
 Word = Annotated[str | None, Query(min_length=1, max_length=255)]
 

@@ -7,7 +7,6 @@ from contextlib import aclosing
 
 from tmws_contracts.audit import AuditEvent, AuditVerification
 from tmws_contracts.common import Page
-from tmws_gateway.audit.checkpoint_file import CheckpointFile
 from tmws_gateway.audit.exporting import export_lines
 from tmws_gateway.audit.verification import ChainVerifier
 from tmws_gateway.chain.signing import Signer
@@ -20,11 +19,11 @@ from tmws_shared.pagination import Cursors
 class AuditService:
     """The records of the caller's namespace, and the chain of all."""
 
-    def __init__(self, database: Database, cursors: Cursors, signer: Signer, checkpoints: CheckpointFile) -> None:
+    def __init__(self, database: Database, cursors: Cursors, signer: Signer, chain: ChainVerifier) -> None:
         self._database = database
         self._cursors = cursors
         self._signer = signer
-        self._chain = ChainVerifier(database, signer.verifier, checkpoints)
+        self._chain = chain
 
     async def list_page(
         self, caller: Principal, wanted: AuditFilter, cursor: str | None, limit: int

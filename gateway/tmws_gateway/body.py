@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Any, cast
 
 import orjson
@@ -27,15 +28,19 @@ class ClientGone(Exception):
     """The caller closed the connection before the body was complete."""
 
 
+async def until_gone(receive: Receive) -> None:
+    """Return when the caller has closed the connection; the body has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def read_body(scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int) -> Receive:
-    """Check the body and return a `receive` that gives it again.
+    """Check the body of a request that has one, and return a `receive` that gives it again.
 
     Raises:
         ProblemError: it is too large, too slow, of another type or not strict JSON.
     """
-    if not _has_body(scope):
-        return receive
-    declared = _declared_bytes(scope)
+    declared = _declared_bytes(exchange.given)
     if declared > limit_bytes:
         raise _too_large(limit_bytes)
     if declared != 0:
@@ -53,16 +58,15 @@ async def read_body(scope: Scope, receive: Receive, exchange: Exchange, limit_by
     return _replay(body, receive)
 
 
-async def pass_body(scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int) -> Receive:
+def pass_body(scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int) -> Receive:
     """Return a `receive` that passes a streamed body on, counted, and waits for no piece of it for long.
 
     Raises:
         ProblemError: there is none, it is too large, or of another type.
     """
-    del exchange
-    if not _has_body(scope):
+    if not has_body(exchange.given):
         raise MalformedRequest("body: must be given")
-    if _declared_bytes(scope) > limit_bytes:
+    if _declared_bytes(exchange.given) > limit_bytes:
         raise _too_large(limit_bytes)
     check_stream_type(scope)
     passed_bytes, is_whole = 0, False
@@ -87,13 +91,14 @@ async def pass_body(scope: Scope, receive: Receive, exchange: Exchange, limit_by
     return count
 
 
-def _has_body(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+def has_body(given: Mapping[bytes, bytes]) -> bool:
+    """Whether a request with these headers has a body, be it an empty one."""
+    return b"content-length" in given or b"transfer-encoding" in given
 
 
-def _declared_bytes(scope: Scope) -> int:
+def _declared_bytes(given: Mapping[bytes, bytes]) -> int:
     """Content-Length, or -1 for a chunked body."""
-    return next((int(value) for name, value in scope["headers"] if name == b"content-length"), -1)
+    return int(given.get(b"content-length", -1))
 
 
 async def _collect(receive: Receive, limit_bytes: int) -> bytes:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from starlette.types import Scope
+from tmws_shared.framing import HeaderList
 
 _ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
 _ALLOWED_HEADERS = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-ID, traceparent"
 )
-_EXPOSED_HEADERS = (
-    "ETag, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-ID, traceparent"
+_EXPOSE = (
+    b"access-control-expose-headers",
+    b"ETag, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, X-Request-ID, traceparent",
 )
+_VARY = (b"vary", b"Origin")
 _PREFLIGHT_S = 600
 
 
@@ -22,22 +24,20 @@ class Cors:
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
 
-    def headers(self, origin: str | None) -> dict[str, str]:
+    def headers(self, origin: bytes | None) -> HeaderList:
         """Return the headers that let a page of this origin read an answer."""
         if not self._origins:
-            return {}
+            return []
         if origin is None or not self._knows(origin):
-            return {"Vary": "Origin"}
-        return {
-            "Vary": "Origin",
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": _EXPOSED_HEADERS,
-        }
+            return [_VARY]
+        return [_VARY, (b"access-control-allow-origin", origin), _EXPOSE]
 
-    def preflight(self, scope: Scope, origin: str | None) -> dict[str, str] | None:
+    def preflight(self, method: str, given: Mapping[bytes, bytes]) -> dict[str, str] | None:
         """Return the headers that answer a preflight; None when the request is not one."""
-        asked = any(name == b"access-control-request-method" for name, _ in scope["headers"])
-        if scope["method"] != "OPTIONS" or not asked or origin is None or not self._knows(origin):
+        origin = given.get(b"origin")
+        if method != "OPTIONS" or origin is None or b"access-control-request-method" not in given:
+            return None
+        if not self._knows(origin):
             return None
         return {
             "Access-Control-Allow-Methods": _ALLOWED_METHODS,
@@ -45,5 +45,5 @@ class Cors:
             "Access-Control-Max-Age": str(_PREFLIGHT_S),
         }
 
-    def _knows(self, origin: str) -> bool:
-        return origin != "null" and (origin in self._origins or "*" in self._origins)
+    def _knows(self, origin: bytes) -> bool:
+        return origin != b"null" and (origin.decode("latin-1") in self._origins or "*" in self._origins)

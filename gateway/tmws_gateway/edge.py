@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 
 from opentelemetry.trace import Span, StatusCode
@@ -14,14 +14,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tmws_gateway.audit.log import AuditLog
 from tmws_gateway.body import ClientGone
-from tmws_gateway.exchange import KEY, Exchange
+from tmws_gateway.exchange import KEY, Exchange, encode_headers
 from tmws_gateway.traffic import Traffic
-from tmws_shared.clock import new_id
+from tmws_shared.clock import new_id_text
 from tmws_shared.context import problem_response
 from tmws_shared.framing import HeaderList
 from tmws_shared.http import REQUEST_ID_HEADER, deadline, request_id
 from tmws_shared.problems import InternalError, ProblemError
-from tmws_shared.stopping import is_event_stream, send_end, stopping
+from tmws_shared.stopping import EVENT_STREAM, send_end, stopping
 from tmws_shared.telemetry import carry_trace, note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ _log = logging.getLogger(__name__)
 Serve = Callable[[Exchange, Scope, Receive, Send], Awaitable[None]]
 
 CLIENT_GONE = 499  # as nginx logs it; nobody receives it
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_ID_HEADER = REQUEST_ID_HEADER.encode()
+_NO_TRACE: Mapping[str, str] = {}
 _READING = frozenset({"GET", "HEAD"})
 _OF_A_BODY = frozenset({b"content-length", b"content-type"})
 _API_CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -55,39 +57,35 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        headers = Headers(scope=scope)
-        with serving(scope["method"], headers) as span:
-            exchange = _open(scope, headers)
+        given = dict(scope["headers"])
+        with serving(scope["method"], Headers(scope=scope) if b"traceparent" in given else _NO_TRACE) as span:
+            exchange = _open(scope, given)
             answer = _Answer(send, exchange, self._headers)
             try:
-                await self._attempt(exchange, scope, receive, answer)
+                await self._serve(exchange, scope, receive, answer)
+            except asyncio.CancelledError:
+                if not answer.is_over():
+                    raise
+                await send_end(answer)
+            except ClientGone:
+                exchange.status = CLIENT_GONE
+            except ProblemError as problem:
+                await answer.fail(problem, scope, receive)
+            except Exception:  # noqa: BLE001 -- the app's handler of the last resort
+                _log.exception("unhandled error in %s", exchange.action)
+                await answer.fail(InternalError(), scope, receive)
             finally:
+                answer.leave()
                 self._observe(exchange, span)
-
-    async def _attempt(self, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        try:
-            await self._serve(exchange, scope, receive, answer)
-        except asyncio.CancelledError:
-            if not answer.is_over():
-                raise
-            await send_end(answer)
-        except ClientGone:
-            exchange.status = CLIENT_GONE
-        except ProblemError as problem:
-            await answer.fail(problem, scope, receive)
-        except Exception:  # noqa: BLE001 -- the app's handler of the last resort
-            _log.exception("unhandled error in %s", exchange.action)
-            await answer.fail(InternalError(), scope, receive)
-        finally:
-            stopping.discard(answer.break_off)
 
     def _observe(self, exchange: Exchange, span: Span) -> None:
         route = exchange.route.path if exchange.route else "unmatched"
         if span.is_recording():
             _describe(span, exchange, route)
-        note_request(exchange.method, route, exchange.status, exchange.duration_s)
+        duration_s = exchange.duration_s
+        note_request(exchange.method, route, exchange.status, duration_s)
         key_id = exchange.principal.key_id if exchange.principal else None
-        self._traffic.note(exchange.status, exchange.duration_s, key_id)
+        self._traffic.note(exchange.status, duration_s, key_id)
         self._audit.record(exchange)
 
 
@@ -100,19 +98,20 @@ def _describe(span: Span, exchange: Exchange, route: str) -> None:
         span.set_status(StatusCode.ERROR)
 
 
-def _open(scope: Scope, headers: Headers) -> Exchange:
-    given = headers.get(REQUEST_ID_HEADER, "")
-    accepted_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
-    trace = carry_trace()
+def _open(scope: Scope, given: Mapping[bytes, bytes]) -> Exchange:
+    given_id = given.get(_ID_HEADER, b"")
+    accepted_id = given_id.decode() if _REQUEST_ID.fullmatch(given_id) else new_id_text()
+    trace = encode_headers(carry_trace())
     exchange = Exchange(
         method=scope["method"],
         resource=scope["raw_path"].decode("latin-1"),
         address=scope["client"][0] if scope["client"] else "local",
         request_id=accepted_id,
         trace_id=trace_id(),
+        given=given,
         trace=trace,
-        headers={"x-request-id": accepted_id, **trace},
-        if_none_match=next((value for name, value in scope["headers"] if name == b"if-none-match"), None),
+        headers=[(_ID_HEADER, accepted_id.encode()), *trace],
+        if_none_match=given.get(b"if-none-match"),
     )
     scope.setdefault("state", {})[KEY] = exchange
     request_id.set(exchange.request_id)
@@ -140,6 +139,11 @@ class _Answer:
         self._stream: asyncio.Task[None] | None = None
         self._is_broken_off = False
 
+    def leave(self) -> None:
+        """Note that the answer is over, however it ended."""
+        if self._stream is not None:
+            stopping.discard(self.break_off)
+
     def break_off(self) -> None:
         """End a stream: the process is about to stop."""
         # Cancelled by hand: `asyncio.timeout` would cost every answer what only streams need.
@@ -151,33 +155,33 @@ class _Answer:
         """Whether it was our own doing that the task was cancelled; then it is not any more."""
         return self._is_broken_off and self._stream is not None and self._stream.uncancel() == 0
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self._begin(message)
         elif self._is_known:
             if message.get("more_body", False):
-                return
+                return _nothing()
             message = {"type": "http.response.body"}
-        await self._send(message)
+        return self._send(message)
 
     def _begin(self, message: Message) -> None:
         exchange = self._exchange
-        headers = list(message.get("headers", []))
+        headers: HeaderList = list(message.get("headers", ()))
         if exchange.if_none_match is not None and message["status"] == 200:
             self._is_known = exchange.method in _READING and names_etag(exchange.if_none_match, headers)
         if self._is_known:
             message["status"] = 304
             headers = [header for header in headers if header[0] not in _OF_A_BODY]
         exchange.status = message["status"]
-        present = {name.lower() for name, _ in headers}
-        learnt = [(name.lower().encode(), value.encode("latin-1")) for name, value in exchange.headers.items()]
-        headers += [header for header in (*learnt, *self._fixed) if header[0] not in present]
+        present = dict(headers)
+        headers += [header for header in (*exchange.headers, *self._fixed) if header[0] not in present]
         message["headers"] = headers
-        if is_event_stream(headers):
+        if present.get(b"content-type", b"").startswith(EVENT_STREAM):
             exchange.began_at = perf_counter()
             self._stream = asyncio.current_task()
             stopping.add(self.break_off)
-        exchange.location = next((value.decode("latin-1") for name, value in headers if name == b"location"), None)
+        if b"location" in present:
+            exchange.location = present[b"location"].decode("latin-1")
 
     async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:
         if self._exchange.status:
@@ -186,6 +190,10 @@ class _Answer:
         if challenge:
             problem.headers["WWW-Authenticate"] = challenge
         await problem_response(problem, self._exchange.resource)(scope, receive, self)
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _challenge(problem: ProblemError, metadata_url: str | None) -> str | None:

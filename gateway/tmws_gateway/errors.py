@@ -5,6 +5,7 @@ ProblemError
 ├── UriTooLong              414
 ├── HeadersTooLarge         431
 ├── RequestTimeout          408  the body did not arrive in time
+├── TooManyConnections      503  this address has too many open
 ├── UpstreamTimeout         504  a service did not answer in time
 ├── Forbidden ─── ForbiddenOrigin, MissingGrant, NeedsApiKey, NotYourToken
 ├── NotFound ─── KeyNotFound
@@ -39,6 +40,13 @@ class RequestTimeout(ProblemError):
     """The body did not arrive in time."""
 
     status = 408
+    retryable = True
+
+
+class TooManyConnections(ProblemError):
+    """Too many connections are open."""
+
+    status = 503
     retryable = True
 
 

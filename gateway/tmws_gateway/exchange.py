@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
@@ -11,6 +11,7 @@ from starlette.types import Scope
 from tmws_gateway.identity.authenticator import Credentials
 from tmws_gateway.upstreams import Route
 from tmws_shared.auth import Principal
+from tmws_shared.framing import HeaderList
 from tmws_shared.http import DEFAULT_TIMEOUT_S
 
 KEY = "exchange"
@@ -31,10 +32,12 @@ class Exchange:
     # Where a caller who has to sign in finds out how.
     metadata_url: str | None = None
     # Name and SHA-256 of the value of each top-level field of the body.
-    changed_fields: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    changed_fields: Sequence[tuple[str, bytes]] = ()
+    # The request's own; of one that came more than once the last.
+    given: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     # W3C trace context of the request's own span.
-    trace: Mapping[str, str] = field(default_factory=dict[str, str])
-    headers: dict[str, str] = field(default_factory=dict[str, str])
+    trace: HeaderList = field(default_factory=HeaderList)
+    headers: HeaderList = field(default_factory=HeaderList)
     if_none_match: bytes | None = None
     status: int = 0
     location: str | None = None
@@ -64,6 +67,11 @@ class Exchange:
     def remaining_s(self) -> float:
         """Seconds left until the request's deadline."""
         return max(0.001, self.deadline - monotonic())
+
+
+def encode_headers(headers: Mapping[str, str]) -> HeaderList:
+    """Return headers as they are sent."""
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def exchange_of(scope: Scope) -> Exchange:

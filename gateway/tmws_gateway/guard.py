@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
 from urllib.parse import SplitResult, unquote_to_bytes
 
 from starlette.types import Scope
 
 from tmws_gateway.errors import ForbiddenOrigin, HeadersTooLarge, MisdirectedRequest, UriTooLong
+from tmws_shared.framing import HeaderList
 from tmws_shared.problems import MalformedRequest, UnsupportedMediaType
 
 MAX_HEADERS = 100
@@ -73,6 +76,7 @@ class Guard:
         raise ForbiddenOrigin("@Origin: must be named in TMWS_CORS_ORIGINS")
 
 
+@lru_cache(256)
 def host_name(host: bytes) -> str:
     """Return the name in a Host header, without its port; empty when it is not a name."""
     found = _HOST.fullmatch(host.decode("latin-1"))
@@ -82,23 +86,24 @@ def host_name(host: bytes) -> str:
 def _check_size(scope: Scope) -> None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
         raise UriTooLong(f"The path and query must not be longer than {MAX_URL_BYTES} bytes.")
-    headers = scope["headers"]
-    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEADER_BYTES:
+    headers: HeaderList = scope["headers"]
+    if len(headers) > MAX_HEADERS or 4 * len(headers) + sum(map(len, chain(*headers))) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them.")
 
 
 def single_headers(scope: Scope) -> Headers:
-    """Return the headers that may come once only.
+    """Return the headers by their names.
 
     Raises:
-        MalformedRequest: one of them came twice.
+        MalformedRequest: one that may come once only came twice.
     """
-    found: Headers = {}
-    for name, value in scope["headers"]:
-        if name in _SINGLE:
-            if name in found:
-                raise MalformedRequest(f"@{name.decode()}: must not be given twice")
-            found[name] = value
+    headers = scope["headers"]
+    found: Headers = dict(headers)
+    if len(found) < len(headers):
+        times = Counter(name for name, _ in headers)
+        twice = next((name for name in _SINGLE if times[name] > 1), None)
+        if twice is not None:
+            raise MalformedRequest(f"@{twice.decode()}: must not be given twice")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from tmws_contracts.common import Limit, Page, Slug
 from tmws_contracts.gateway import (
@@ -19,8 +19,9 @@ from tmws_contracts.gateway import (
 from tmws_gateway.parameters import Address, Caller, OurParts
 from tmws_gateway.upstreams import PREFIX
 from tmws_shared.replies import Cursor, IfMatch, reply, send, send_model
+from tmws_shared.routing import StrictRouter
 
-key_router = APIRouter(prefix=PREFIX, tags=["keys"])
+key_router = StrictRouter(prefix=PREFIX, tags=["keys"])
 
 KeyId = Annotated[str, Path(max_length=100)]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from time import monotonic
+from typing import NamedTuple
 
 from tmws_gateway.script import Call, Script
+from tmws_shared.framing import HeaderList
 from tmws_shared.problems import TooManyRequests
 from tmws_shared.redis import OptionalRedis, RedisDown
 from tmws_shared.telemetry import Counter
@@ -72,6 +74,15 @@ class Policy:
         """Interval and tolerance in µs; the interval rounded down, or the last request of a burst would not fit."""
         return str(int(self.interval_s * 1e6)), str(self.period_s * 1_000_000)
 
+    @cached_property
+    def label(self) -> bytes:
+        """The name as the fields RateLimit and RateLimit-Policy have it."""
+        return b'"%b"' % self.name.encode()
+
+    def remaining(self, ahead_s: float) -> int:
+        """Return how many requests would pass now, when the bucket needs `ahead_s` to be full again."""
+        return max(0, int((self.period_s - ahead_s) * self.requests / self.period_s + 1e-6))
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -91,14 +102,14 @@ class Buckets(tuple[Bucket, ...]):
         return keys, tuple(text for bucket in self for text in bucket.policy.arguments)
 
     @cached_property
-    def policies(self) -> str:
+    def policies(self) -> tuple[bytes, bytes]:
         """The field RateLimit-Policy."""
         policies = (bucket.policy for bucket in self)
-        return ", ".join(f'"{policy.name}";q={policy.requests};w={policy.period_s}' for policy in policies)
+        told = (b"%b;q=%d;w=%d" % (policy.label, policy.requests, policy.period_s) for policy in policies)
+        return b"ratelimit-policy", b", ".join(told)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What one bucket says; `ahead_s` is how long it needs to be full again."""
 
     passes: bool
@@ -106,23 +117,21 @@ class Verdict:
     policy: Policy
 
     @property
-    def remaining(self) -> int:
-        """Requests that would pass now."""
-        policy = self.policy
-        return max(0, math.floor((policy.period_s - self.ahead_s) * policy.requests / policy.period_s + 1e-6))
-
-    @property
     def retry_after_s(self) -> int:
         """Whole seconds until the next request passes."""
         return max(1, math.ceil(self.ahead_s + self.policy.interval_s - self.policy.period_s))
 
-    def headers(self) -> dict[str, str]:
+    def header(self) -> tuple[bytes, bytes]:
         """Return the field RateLimit of draft-ietf-httpapi-ratelimit-headers."""
-        return {"RateLimit": f'"{self.policy.name}";r={self.remaining};t={math.ceil(self.ahead_s)}'}
+        policy, ahead_s = self.policy, self.ahead_s
+        return b"ratelimit", b"%b;r=%d;t=%d" % (policy.label, policy.remaining(ahead_s), math.ceil(ahead_s))
 
 
-def _tightest(verdicts: list[Verdict]) -> Verdict:
-    return min(verdicts, key=lambda verdict: verdict.remaining) if len(verdicts) > 1 else verdicts[0]
+def _pass(buckets: Buckets, ahead_s: Sequence[float]) -> Verdict:
+    """The verdict of the tightest of buckets that give."""
+    left = [bucket.policy.remaining(ahead) for bucket, ahead in zip(buckets, ahead_s, strict=True)]
+    place = left.index(min(left))
+    return Verdict(passes=True, ahead_s=ahead_s[place], policy=buckets[place].policy)
 
 
 class Limits:
@@ -157,24 +166,35 @@ class LocalBuckets:
 
         Alone, each of several gateways gives its part.
         """
+        return self.spend(buckets, gateways) or self.tightest(buckets)
+
+    def spend(self, buckets: Buckets, gateways: int = 1) -> Verdict | None:
+        """Take one request out of each bucket and return None, or the verdict of the one that refuses."""
         current = self._clock()
-        filled: list[tuple[float, Bucket]] = []
+        filled: list[tuple[str, float]] = []
         for bucket in buckets:
             policy = bucket.policy
             full_at = max(self._full_at.get(bucket.key, 0.0), current)
-            ahead_s = full_at + policy.interval_s * gateways - current
+            after = full_at + policy.interval_s * gateways
             # Without the slack, rounding would lose the last request of a burst.
-            if ahead_s > policy.period_s + 1e-6:
+            if after - current > policy.period_s + 1e-6:
                 return Verdict(passes=False, ahead_s=full_at - current, policy=policy)
-            filled.append((ahead_s, bucket))
-        for ahead_s, bucket in filled:
-            self._note(bucket.key, current + ahead_s)
-        return _tightest([Verdict(passes=True, ahead_s=ahead_s, policy=bucket.policy) for ahead_s, bucket in filled])
+            filled.append((bucket.key, after))
+        for key, after in filled:
+            self._note(key, after)
+        return None
 
-    def learn(self, key: str, ahead_s: float, *, passes: bool) -> None:
+    def tightest(self, buckets: Buckets) -> Verdict:
+        """Return the verdict of the bucket that has the least left, of buckets that gave."""
+        current = self._clock()
+        return _pass(buckets, [max(0.0, self._full_at.get(bucket.key, 0.0) - current) for bucket in buckets])
+
+    def learn(self, buckets: Buckets, aheads_s: Sequence[float], *, passes: bool) -> None:
         """Take over what Redis says; what passed here while it was away is not forgotten."""
-        full_at = self._clock() + ahead_s
-        self._note(key, max(full_at, self._full_at.get(key, 0.0)) if passes else full_at)
+        current = self._clock()
+        for bucket, ahead_s in zip(buckets, aheads_s, strict=True):
+            known = self._full_at.get(bucket.key, 0.0) if passes else 0.0
+            self._note(bucket.key, max(current + ahead_s, known))
 
     def _note(self, key: str, full_at: float) -> None:
         self._full_at[key] = full_at
@@ -204,21 +224,21 @@ class RateLimiter:
         """Close the connection."""
         await self._script.close()
 
-    async def take(self, buckets: Buckets) -> dict[str, str]:
+    async def take(self, buckets: Buckets) -> HeaderList:
         """Count one request in each bucket, or in none, and return the headers that tell what is left.
 
         Raises:
             TooManyRequests: a limit is reached.
         """
         verdict = await self._decide(buckets)
-        headers = {"RateLimit-Policy": buckets.policies, **verdict.headers()}
+        headers = [buckets.policies, verdict.header()]
         if not verdict.passes:
             policy = verdict.policy
             _REFUSED.labels(policy.name).inc()
             raise TooManyRequests(
                 f"At most {policy.requests} requests in {policy.period_s} s (limit: {policy.name}).",
                 retry_after_s=verdict.retry_after_s,
-                headers=headers,
+                headers={name.decode(): value.decode() for name, value in headers},
             )
         return headers
 
@@ -226,23 +246,21 @@ class RateLimiter:
         if not self._redis.is_up:
             _FALLBACKS.inc()
             return self._local.take(buckets, self._gateways())
-        here = self._local.take(buckets)
-        if not here.passes:
-            return here
+        refusal = self._local.spend(buckets)
+        if refusal is not None:
+            return refusal
         try:
             answer = await self._script.call(buckets.call)
         except RedisDown:
             _FALLBACKS.inc()
-            return here
+            return self._local.tightest(buckets)
         return self._read(buckets, answer)
 
     def _read(self, buckets: Buckets, answer: bytes) -> Verdict:
         """The verdict of the bucket that refuses, else of the tightest one."""
         refused, *ahead_us = map(int, answer.split())
-        verdicts = [
-            Verdict(passes=not refused, ahead_s=us / 1e6, policy=bucket.policy)
-            for bucket, us in zip(buckets, ahead_us, strict=True)
-        ]
-        for bucket, verdict in zip(buckets, verdicts, strict=True):
-            self._local.learn(bucket.key, verdict.ahead_s, passes=verdict.passes)
-        return verdicts[refused - 1] if refused else _tightest(verdicts)
+        aheads_s = [us / 1e6 for us in ahead_us]
+        self._local.learn(buckets, aheads_s, passes=not refused)
+        if refused:
+            return Verdict(passes=False, ahead_s=aheads_s[refused - 1], policy=buckets[refused - 1].policy)
+        return _pass(buckets, aheads_s)

@@ -137,3 +137,16 @@ class AuditCheckpointRow(SQLModel, table=True):
     made_at: datetime = Field(sa_column=_moment(nullable=False))
     public_key: bytes = Field(sa_type=LargeBinary)
     signature: bytes = Field(sa_type=LargeBinary)
+
+
+class AuditBeginningRow(SQLModel, table=True):
+    """Up to which record all were old enough to be removed, and its hash, signed. Rows can be added only."""
+
+    metadata = metadata
+    __tablename__ = "audit_beginnings"  # pyright: ignore[reportAssignmentType] -- SQLModel's own documented way
+
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    hash: bytes = Field(sa_type=LargeBinary)
+    made_at: datetime = Field(sa_column=_moment(nullable=False))
+    public_key: bytes = Field(sa_type=LargeBinary)
+    signature: bytes = Field(sa_type=LargeBinary)

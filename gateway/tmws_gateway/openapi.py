@@ -26,6 +26,8 @@ Document = dict[str, Any]
 
 KEPT_S = 300.0
 RETRY_S = 2.0
+# A service makes its document when it is asked for the first time; on a busy machine that takes seconds.
+ANSWER_S = 8.0
 READER = Principal(subject="gateway")
 PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 _SCHEMA_REF = "#/components/schemas/"
@@ -81,7 +83,7 @@ class OpenApi:
 
     async def _ask(self, name: str, client: ServiceClient) -> Document | None:
         try:
-            return (await client.call("GET", "/openapi.json", READER, timeout_s=RETRY_S)).json()
+            return (await client.call("GET", "/openapi.json", READER, timeout_s=ANSWER_S)).json()
         except ProblemError:
             _log.info("the %s service did not give its OpenAPI document", name)
             return None

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tmws_gateway.audit.log import AuditLog
+from tmws_gateway.audit.retention import Retention
 from tmws_gateway.audit_service import AuditService
+from tmws_gateway.connections import Connections
 from tmws_gateway.edge import Edge
 from tmws_gateway.feed.feed import Feed
 from tmws_gateway.gateways import Gateways
@@ -24,6 +26,7 @@ class Parts:
     sign_in: SignIn
     audit: AuditService
     audit_log: AuditLog
+    retention: Retention
     health: SystemHealth
     openapi: OpenApi
     traffic: Traffic
@@ -31,3 +34,4 @@ class Parts:
     edge: Edge
     feed: Feed
     gateways: Gateways
+    connections: Connections

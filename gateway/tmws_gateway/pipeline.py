@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tmws_gateway.body import pass_body, read_body
+from tmws_gateway.body import has_body, pass_body, read_body
 from tmws_gateway.cors import Cors
 from tmws_gateway.exchange import Exchange
 from tmws_gateway.guard import Guard, check_query
@@ -42,27 +42,29 @@ class Pipeline:
             ProblemError: a stage refuses it.
         """
         path = self.guard.check(scope)
-        origin = _header(scope, b"origin")
-        exchange.headers |= self.cors.headers(origin)
-        preflight = self.cors.preflight(scope, origin)
+        exchange.headers += self.cors.headers(exchange.given.get(b"origin"))
+        preflight = self.cors.preflight(exchange.method, exchange.given)
         if preflight is not None:
             await Response(status_code=204, headers=preflight)(scope, receive, send)
             return
-        found = self.table.match(scope["method"], path)
+        found = self.table.match(exchange.method, path)
         exchange.route = found.route
         try:
             await self._admit(exchange, scope, found.route)
         except (Unauthenticated, Forbidden):
             if self.metadata is not None:
                 resource = found.route.path if found.route is not None and found.route.service == MCP else ""
-                exchange.metadata_url = self.metadata.location(_header(scope, b"host") or "", resource)
+                host = exchange.given.get(b"host", b"").decode("latin-1")
+                exchange.metadata_url = self.metadata.location(host, resource)
             raise
         route = _require(found)
         check_query(scope["query_string"], route.repeatable)
-        read = pass_body if route.is_streamed else read_body
-        receive = await read(scope, receive, exchange, route.body_limit_bytes)
+        if route.is_streamed:
+            receive = pass_body(scope, receive, exchange, route.body_limit_bytes)
+        elif has_body(exchange.given):
+            receive = await read_body(scope, receive, exchange, route.body_limit_bytes)
         # Inside there is only GET; the server keeps back the body of an answer to HEAD.
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        method = "GET" if exchange.method == "HEAD" else exchange.method
         await self.services[route.service]({**scope, "method": method, "path": path}, receive, send)
 
     async def _admit(self, exchange: Exchange, scope: Scope, route: Route | None) -> None:
@@ -71,19 +73,16 @@ class Pipeline:
         if self.authenticator is None:
             exchange.principal = LOCAL
         elif needs != PUBLIC:
-            await self._sign_in(self.authenticator, exchange, scope)
+            shown = exchange.given.get(b"authorization", b"").decode("latin-1")
+            identity = self.authenticator.recall(shown) or await self.authenticator.identify(shown, exchange.address)
+            exchange.principal = identity.principal
+            exchange.credentials = Credentials(self.authenticator, shown, exchange.address, identity.expires_at)
+            scope["state"]["identity"] = identity
         if route is None or route.is_limited:
-            exchange.headers |= await self.limiter.take(self._buckets(exchange))
+            exchange.headers += await self.limiter.take(self._buckets(exchange))
         if needs not in (PUBLIC, SIGNED_IN):
             exchange.caller.allow(needs)
         scope["state"]["principal"] = exchange.principal or NOBODY
-
-    async def _sign_in(self, authenticator: Authenticator, exchange: Exchange, scope: Scope) -> None:
-        shown = _header(scope, b"authorization")
-        identity = await authenticator.identify(shown, exchange.address)
-        exchange.principal = identity.principal
-        exchange.credentials = Credentials(authenticator, shown, exchange.address, identity.expires_at)
-        scope["state"]["identity"] = identity
 
     def _buckets(self, exchange: Exchange) -> Buckets:
         is_bulk = exchange.route is not None and exchange.route.is_bulk
@@ -103,7 +102,3 @@ def _require(found: Match) -> Route:
             f"Allowed here: {', '.join(found.allowed)}.", headers={"Allow": ", ".join(found.allowed)}
         )
     raise NotFound
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

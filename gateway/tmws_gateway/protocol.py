@@ -8,8 +8,10 @@ from asyncio import TimerHandle, Transport
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from tmws_gateway.errors import HeadersTooLarge, RequestTimeout, UriTooLong
+from tmws_gateway.connections import Connections
+from tmws_gateway.errors import HeadersTooLarge, RequestTimeout, TooManyConnections, UriTooLong
 from tmws_gateway.guard import MAX_URL_BYTES
+from tmws_gateway.parts import Parts
 from tmws_shared.problems import MEDIA_TYPE, MalformedRequest, ProblemError
 from tmws_shared.protocol import OneWriteProtocol
 
@@ -26,17 +28,24 @@ class EdgeProtocol(OneWriteProtocol):
     _head_timer: TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+    _connections: Connections
 
     def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] -- as uvicorn's own
         """Give the first head its time, and the caller's system its own to take what is sent."""
         super().connection_made(transport)
+        parts: Parts = self.app_state["parts"]
+        self._connections = parts.connections
+        if not self._connections.admit(self, self.client[0] if self.client else None):
+            self._refuse(TooManyConnections())
+            return
         self._start_timer()
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget it, and the timer."""
+        self._connections.forget(self)
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -44,11 +53,16 @@ class EdgeProtocol(OneWriteProtocol):
         """Feed the parser, as long as the head is not too large."""
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_timer is None:
-                self._start_timer()
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+        # Most heads come whole, and need no timer.
+        if self._in_head and self._head_bytes:
+            self._await_rest()
+
+    def _await_rest(self) -> None:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadersTooLarge())
+        elif self._head_timer is None:
+            self._start_timer()
 
     def on_message_begin(self) -> None:
         """Begin a new head."""
@@ -79,6 +93,11 @@ class EdgeProtocol(OneWriteProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
         self._refuse(MalformedRequest(msg))
+
+    def hang_up(self) -> None:
+        """Close, to make room for another connection."""
+        self._stop_timer()
+        self.transport.close()
 
     def _start_timer(self) -> None:
         late = RequestTimeout("The head must arrive within 10 seconds.")

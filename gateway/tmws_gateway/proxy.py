@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 
 from starlette.types import Message, Receive, Scope, Send
 
-from tmws_gateway.body import ClientGone
+from tmws_gateway.body import ClientGone, has_body, until_gone
 from tmws_gateway.errors import UpstreamTimeout
-from tmws_gateway.exchange import Exchange, exchange_of
+from tmws_gateway.exchange import Exchange, encode_headers, exchange_of
+from tmws_gateway.identity.address_notes import HEADER, AddressNotes
 from tmws_shared.auth import InternalTokens
 from tmws_shared.framing import HeaderList, Request
 from tmws_shared.http import DEADLINE_HEADER, REQUEST_ID_HEADER
@@ -37,7 +39,6 @@ _NOT_FORWARDED = _HOP_BY_HOP | frozenset(
     b"x-request-id".split()
 )
 _NOT_RETURNED = _HOP_BY_HOP | frozenset(b"date server x-request-id traceparent tracestate".split())
-_NONE: frozenset[bytes] = frozenset()
 _OURS = (b"x-tmws-", b"x-forwarded-")
 _TOKEN, _DEADLINE, _REQUEST_ID = b"authorization", DEADLINE_HEADER.encode(), REQUEST_ID_HEADER.encode()
 
@@ -61,8 +62,11 @@ class Proxy:
         attributes = {"http.request.method": scope["method"], "server.address": self.service}
         with calling(f"{scope['method']} {self.service}", attributes) as span:
             # A call whose span nobody records has none of its own.
-            trace = carry_trace() if span.is_recording() else exchange.trace
-            reply = await self._ask(await self._request(scope, receive, exchange, trace), exchange)
+            trace = encode_headers(carry_trace()) if span.is_recording() else exchange.trace
+            request = self._request(scope, exchange, trace)
+            if has_body(exchange.given):
+                await _give_body(request, exchange.given, receive)
+            reply = await self._ask(request, exchange)
             span.set_attribute("http.response.status_code", reply.status)
         try:
             self._check(reply)
@@ -72,22 +76,20 @@ class Proxy:
         finally:
             await reply.close()
 
-    async def _request(self, scope: Scope, receive: Receive, exchange: Exchange, trace: Mapping[str, str]) -> Request:
-        headers = forwarded(scope["headers"])
-        headers += [(name.encode(), value.encode()) for name, value in trace.items()]
-        headers += self._credential(scope, exchange)
-        headers += [
+    def _request(self, scope: Scope, exchange: Exchange, trace: HeaderList) -> Request:
+        headers = [
+            *forwarded(scope["headers"]),
+            *trace,
+            *self._credential(scope, exchange),
             (_DEADLINE, b"%d" % (exchange.remaining_s * 1000)),
             (_REQUEST_ID, exchange.request_id.encode()),
         ]
         query = scope["query_string"]
         target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-        request = Request(scope["method"], target, headers)
-        await _give_body(request, scope, receive)
-        return request
+        return Request(scope["method"], target, headers)
 
     def _credential(self, scope: Scope, exchange: Exchange) -> HeaderList:
-        return [(_TOKEN, b"Bearer " + self._tokens.mint(exchange.caller, self.service).encode())]
+        return [(_TOKEN, b"Bearer " + self._tokens.mint(exchange.caller, self.service, scope["method"]).encode())]
 
     async def _ask(self, request: Request, exchange: Exchange) -> Reply:
         may_wait = exchange.route is not None and exchange.route.may_wait
@@ -112,8 +114,13 @@ class Proxy:
 class McpProxy(Proxy):
     """The MCP bridge: no service but a client of ours, which calls us with the credential of each of its callers."""
 
+    def __init__(self, service: str, upstream: Upstream, tokens: InternalTokens, notes: AddressNotes) -> None:
+        super().__init__(service, upstream, tokens)
+        self._notes = notes
+
     def _credential(self, scope: Scope, exchange: Exchange) -> HeaderList:
-        return [(name, value) for name, value in scope["headers"] if name == _TOKEN]
+        shown = [(name, value) for name, value in scope["headers"] if name == _TOKEN]
+        return [*shown, (HEADER, self._notes.write(exchange.address, scope["headers"]))]
 
     def _check(self, reply: Reply) -> None:
         pass
@@ -125,34 +132,43 @@ def _asks_for_stream(headers: HeaderList) -> bool:
 
 def forwarded(headers: HeaderList) -> HeaderList:
     """Return the headers of a request that are passed on."""
-    dropped = _NOT_FORWARDED | _named_by_connection(headers)
-    return [(name, value) for name, value in headers if name not in dropped and not name.startswith(_OURS)]
+    return _pass_on(headers, _is_forwarded)
 
 
 def returned(headers: HeaderList) -> HeaderList:
     """Return the headers of an answer that are passed back."""
-    dropped = _NOT_RETURNED | _named_by_connection(headers)
-    return [(name, value) for name, value in headers if name not in dropped and not name.startswith(_OURS)]
+    return _pass_on(headers, _is_returned)
 
 
-def _named_by_connection(headers: HeaderList) -> frozenset[bytes]:
-    values = [value for name, value in headers if name == b"connection"]
-    return frozenset(name.strip().lower() for value in values for name in value.split(b",")) if values else _NONE
+def _pass_on(headers: HeaderList, is_passed_on: Callable[[bytes], bool]) -> HeaderList:
+    """The headers that are, without those that a Connection header names."""
+    kept: HeaderList = []
+    named: list[bytes] = []
+    for header in headers:
+        if is_passed_on(header[0]):
+            kept.append(header)
+        elif header[0] == b"connection":
+            named += (name.strip().lower() for name in header[1].split(b","))
+    return [header for header in kept if header[0] not in named] if named else kept
 
 
-async def _give_body(request: Request, scope: Scope, receive: Receive) -> None:
+# The same names come with every request.
+@lru_cache(256)
+def _is_forwarded(name: bytes) -> bool:
+    return name not in _NOT_FORWARDED and not name.startswith(_OURS)
+
+
+@lru_cache(256)
+def _is_returned(name: bytes) -> bool:
+    return name not in _NOT_RETURNED and not name.startswith(_OURS)
+
+
+async def _give_body(request: Request, given: Mapping[bytes, bytes], receive: Receive) -> None:
     """Give the request its body: whole when it came in one piece, else as a stream of its pieces."""
-    length = chunked = None
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            length = int(value)
-        elif name == b"transfer-encoding":
-            chunked = value
-    if length is None and chunked is None:
-        return
     first = await _receive_body(receive)
     if first.get("more_body", False):
-        request.body, request.length = _pieces(first, receive), length
+        length = given.get(b"content-length")
+        request.body, request.length = _pieces(first, receive), None if length is None else int(length)
     else:
         request.body = first.get("body", b"")
 
@@ -208,5 +224,4 @@ async def _until_gone(reply: Reply, receive: Receive) -> None:
     # As long as the body is being sent, its sender is the one who receives, and hears that the caller is gone.
     if reply.sending is not None:
         await asyncio.wait({reply.sending})
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await until_gone(receive)

@@ -19,9 +19,10 @@ from tmws_gateway.health import ask_stats
 from tmws_gateway.parameters import Caller, OurParts
 from tmws_gateway.upstreams import PREFIX
 from tmws_shared.replies import send_model
+from tmws_shared.routing import StrictRouter
 
 system_router = APIRouter(tags=["system"])
-router = APIRouter(prefix=PREFIX)
+router = StrictRouter(prefix=PREFIX)
 
 _EVENTS = {"type": "string", "examples": ["id: 1764000000000-0\nevent: task.completed\ndata: {…}\n\n"]}
 

@@ -65,6 +65,12 @@ class GatewaySettings(AuditSettings):
     token_previous_keys: str = Field(
         "", description="public keys that signed them before, as the JWK Set of /.well-known/jwks.json"
     )
+    audit_retention_days: int = Field(
+        0, ge=0, le=36_500, description="audit records are removed after so many days; 0 keeps them for ever"
+    )
+    max_connections_per_address: int = Field(
+        4096, ge=1, description="connections that one address may have open at a time; trusted proxies may have more"
+    )
     rate_limit_requests: int = Field(100, ge=1, le=1_000_000, description="requests a caller may make in a period")
     rate_limit_period: int = Field(60, ge=1, le=86_400, description="length of that period in seconds")
     task_url: str = Field("", description=f"where the task service listens: {_URL}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tmws_gateway.identity.access_tokens import AccessTokens
+from tmws_gateway.identity.address_notes import AddressNotes, Whereabouts
 from tmws_gateway.identity.addresses import TrustedProxies
 from tmws_gateway.identity.api_keys import Pepper
 from tmws_gateway.identity.authenticator import Authenticator
@@ -34,7 +35,8 @@ class SignIn:
     tokens: TokenService
     access_tokens: AccessTokens
     metadata: ResourceMetadata | None
-    proxies: TrustedProxies
+    notes: AddressNotes
+    whereabouts: Whereabouts
     _changes: CredentialChanges
     _issuers: Issuers
 
@@ -43,6 +45,7 @@ class SignIn:
         """Return what the settings ask for."""
         secret = settings.secret_key.get_secret_value()
         name = next((url.geturl() for url in settings.public_urls), "tmws")
+        notes = AddressNotes(secret)
         access_tokens = AccessTokens(settings.signing_keys(), name)
         issuers = Issuers(settings.issuers)
         authenticator = Authenticator(database, Pepper(secret), access_tokens, issuers, SignInFailures(redis))
@@ -53,7 +56,8 @@ class SignIn:
             tokens=TokenService(database, access_tokens, authenticator, changes),
             access_tokens=access_tokens,
             metadata=ResourceMetadata(settings.public_urls, issuers.names) if settings.auth_enabled else None,
-            proxies=TrustedProxies(settings.proxies),
+            notes=notes,
+            whereabouts=Whereabouts(notes, TrustedProxies(settings.proxies)),
             _changes=changes,
             _issuers=issuers,
         )

@@ -26,7 +26,7 @@ class Traffic:
         self._clock = clock
         self._started = clock()
         self._durations_s: deque[float] = deque(maxlen=LATEST)
-        self._by_status: Counter[str] = Counter()
+        self._by_status: Counter[int] = Counter()
         self._by_second: dict[int, int] = {}
         self._keys: set[str] = {NO_KEY, OTHER}
         self._count_of = lru_cache(10 * MAX_KEYS)(self._new_count)
@@ -35,7 +35,7 @@ class Traffic:
         """Count an answered request of the caller with this key."""
         self._count_of(key_id or NO_KEY, status // 100).inc()
         self._durations_s.append(duration_s)
-        self._by_status[str(status)] += 1
+        self._by_status[status] += 1
         second = int(self._clock())
         self._by_second[second] = self._by_second.get(second, 0) + 1
         if len(self._by_second) > WINDOW_S + 1:
@@ -54,7 +54,7 @@ class Traffic:
         return TrafficStats(
             requests=self._by_status.total(),
             requests_per_second=round(recent / max(1.0, min(WINDOW_S, current - self._started)), 3),
-            by_status=dict(sorted(self._by_status.items())),
+            by_status={str(status): count for status, count in sorted(self._by_status.items())},
             p50_ms=_quantile_ms(durations, 0.50),
             p99_ms=_quantile_ms(durations, 0.99),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from tmws_contracts.scopes import SCOPES
@@ -23,7 +24,7 @@ _VERSIONED = frozenset(f"{PREFIX}/{kind}/{{id}}" for kind in ("tasks", "workflow
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """One call. `repeatable` are the query keys that may come more than once.
 
@@ -45,12 +46,12 @@ class Route:
         if self.scope not in SCOPES | {PUBLIC, SIGNED_IN}:
             raise ValueError(f"{self.method} {self.path} declares no scope")
 
-    @property
+    @cached_property
     def action(self) -> str:
         """The route's name in the audit log."""
         return f"{self.method} {self.path}"
 
-    @property
+    @cached_property
     def is_bulk(self) -> bool:
         """Whether one call moves many things."""
         return self.body_limit_bytes > JSON_LIMIT_BYTES or self.path.endswith("/export")
@@ -60,7 +61,7 @@ class Route:
         """Whether it answers with one thing that has a version."""
         return self.method == "GET" and self.path in _VERSIONED
 
-    @property
+    @cached_property
     def is_change(self) -> bool:
         """Whether a call changes something; some calls only ask, by POST, or come back to us as other calls."""
         return self.method not in _READING and not self.scope.endswith(":read") and self.service != MCP
@@ -233,27 +234,27 @@ MCP_ROUTES: Final = tuple(
 )
 
 
-@dataclass(slots=True)
-class _Node:
-    """A segment of a path, and what may follow it; a literal goes before a parameter."""
-
-    literals: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
-    parameter: _Node | None = None
-    by_method: dict[str, Route] = field(default_factory=dict[str, Route])
-
-    def child(self, segment: str) -> _Node:
-        if not segment.startswith("{"):
-            return self.literals.setdefault(segment, _Node())
-        self.parameter = self.parameter or _Node()
-        return self.parameter
-
-
 @dataclass(frozen=True, slots=True)
 class Match:
     """What the table says of a request; `route` is None when nothing fits, `allowed` are the path's methods."""
 
     route: Route | None
     allowed: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Node:
+    """A segment of a path, and what may follow it; a literal goes before a parameter."""
+
+    literals: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
+    parameter: _Node | None = None
+    by_method: dict[str, Match] = field(default_factory=dict[str, Match])
+
+    def child(self, segment: str) -> _Node:
+        if not segment.startswith("{"):
+            return self.literals.setdefault(segment, _Node())
+        self.parameter = self.parameter or _Node()
+        return self.parameter
 
 
 class RouteTable:
@@ -267,7 +268,9 @@ class RouteTable:
                 node = node.child(segment)
             if route.method in node.by_method:
                 raise ValueError(f"{route.action} is there twice")
-            node.by_method[route.method] = route
+            node.by_method[route.method] = Match(route)
+            if route.method == "GET":
+                node.by_method["HEAD"] = Match(route)
 
     def match(self, method: str, path: str) -> Match:
         """Return the route for a decoded path; HEAD is answered by GET."""
@@ -276,5 +279,4 @@ class RouteTable:
             node = node.literals.get(segment) or (node.parameter if segment else None)
             if node is None:
                 return Match(None)
-        allowed = [*node.by_method, *(["HEAD"] if "GET" in node.by_method else [])]
-        return Match(node.by_method.get("GET" if method == "HEAD" else method), tuple(sorted(allowed)))
+        return node.by_method.get(method) or Match(None, tuple(sorted(node.by_method)))

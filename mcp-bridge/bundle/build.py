@@ -26,7 +26,7 @@ from tmws_mcp_bridge.profile import Profile
 
 HERE = Path(__file__).resolve().parent
 # Whatever these import is packed.
-ROOTS = ("tmws_mcp_bridge.__main__", "tmws_mcp_bridge.server")
+ROOTS = ("tmws_mcp_bridge.__main__", "tmws_mcp_bridge.server", "tmws_mcp_bridge.stdio")
 PACKAGES = ("tmws_contracts", "tmws_mcp_bridge", "tmws_shared")
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o100644

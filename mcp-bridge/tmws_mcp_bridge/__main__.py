@@ -72,10 +72,11 @@ def _set_up_logs(level: str) -> None:
 def _serve_stdio(settings: BridgeSettings) -> None:
     from tmws_mcp_bridge.client import for_one_user
     from tmws_mcp_bridge.server import create_server
+    from tmws_mcp_bridge.stdio import serve
 
     # Python's own handler would wait for the thread that reads standard input; there is nothing to save.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    create_server(for_one_user(settings), profile=settings.mcp_profile).run("stdio", show_banner=False)
+    serve(create_server(for_one_user(settings), profile=settings.mcp_profile))
 
 
 def _serve_http(settings: BridgeSettings, listen: dict[str, Any]) -> None:

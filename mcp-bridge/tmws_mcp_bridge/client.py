@@ -30,16 +30,21 @@ PAUSES_S = (0.2, 0.8)
 MAX_PAUSE_S = 2.0
 INTENT_S = 600.0
 MAX_INTENTS = 1024
+_CALLER_NOTE = "x-tmws-caller"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the gateway is, and the headers for it: whose request it is, and where from; an empty one is not sent."""
+    """Where the gateway is, and the headers for it: whose request it is, and where from; an empty one is not sent.
+
+    `caller_note` is what a gateway before us wrote of the caller's address; only a gateway can read it.
+    """
 
     url: str
     authorization: str = ""
     forwarded_for: str = ""
+    caller_note: str = ""
 
 
 Locate = Callable[[], Target]
@@ -77,7 +82,8 @@ def for_each_caller(settings: BridgeSettings) -> Locate:
 
     def locate() -> Target:
         shown = get_http_headers(include={"authorization"}).get("authorization", "")
-        return Target(settings.find_url(), shown, _way_of(get_http_request()))
+        request = get_http_request()
+        return Target(settings.find_url(), shown, _way_of(request), request.headers.get(_CALLER_NOTE, ""))
 
     return locate
 
@@ -188,6 +194,8 @@ class Gateway:
             headers["authorization"] = target.authorization
         if target.forwarded_for:
             headers["x-forwarded-for"] = target.forwarded_for
+        if target.caller_note:
+            headers[_CALLER_NOTE] = target.caller_note
         propagate.inject(headers)
         content = None if call.body is None else json.dumps(call.body, sort_keys=True).encode()
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, cast
 
 from fastmcp.exceptions import FastMCPError, ToolError
@@ -40,6 +40,8 @@ _OWN_WORDS = {
 # A problem document's own fields; whatever else it has is a fact worth telling.
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "trace_id", "retryable", "errors"})
 _POINTER = re.compile(r"[/?@#]\S+$")
+_NOT_NULL = "none_required"
+_TIME = "must be a time with its zone, such as 2026-03-01T12:00:00Z"
 _PLAIN_WORDS = {
     "missing": "is required",
     "missing_argument": "is required",
@@ -48,6 +50,10 @@ _PLAIN_WORDS = {
     "model_type": "must be a JSON object",
     "model_attributes_type": "must be a JSON object",
     "dict_type": "must be a JSON object",
+    "datetime_type": _TIME,
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
+    "timezone_aware": _TIME,
 }
 # "Input should be …", "UUID input should be …", "Value should have …"
 _SHOULD = re.compile(r"^[A-Z][\w ]* should\b")
@@ -72,7 +78,10 @@ class InvalidArguments(CallFailed):
     def of(cls, error: ValidationError) -> InvalidArguments:
         """Return what is wrong, without the values that were rejected."""
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        return cls(_sentence(f"{_path(item['loc'])} {_words(item['type'], item['msg'])}" for item in found))
+        # An argument that may be null is a choice of two, and the error of each says which of them it is.
+        nullable = {item["loc"][:-1] for item in found if item["type"] == _NOT_NULL}
+        told = [item for item in found if item["type"] != _NOT_NULL]
+        return cls(_sentence(f"{_path(item['loc'], nullable)} {_words(item['type'], item['msg'])}" for item in told))
 
 
 class NotRunning(CallFailed):
@@ -126,14 +135,21 @@ class Refused(CallFailed):
             return _OWN_WORDS[self.status]
         detail = str(self.document.get("detail") or self.document.get("title") or f"status {self.status}")
         pointer, colon, rest = detail.partition(": ")
-        plain = f"{_argument(pointer, within)} {rest}" if colon and _POINTER.match(pointer) else detail
-        return _fields(self.document, within) or _full_stop(plain)
+        is_pointed = colon and _POINTER.match(pointer)
+        plain = f"{_argument(pointer, within)} {rest}" if is_pointed else detail
+        fields = _fields(self.document, within)
+        # A conflict says beside the field what to do about it.
+        if fields and (is_pointed or self.status != 409):
+            return fields
+        return " ".join(filter(None, (fields, _full_stop(plain))))
 
     def _next_step(self) -> str:
         if self.status == 429 and self.wait_s:
             return f"Wait {self.wait_s} s, then call again."
         if self.status == 500:
             return f"The log of TMWS has the reason under trace {self.document.get('trace_id')}."
+        if self.status == 403 and self.document.get("error") != "insufficient_scope":
+            return "Correct it, or ask for a key that may." if self.document.get("errors") else ""
         return _NEXT_STEP.get(self.status, "")
 
 
@@ -165,8 +181,9 @@ def _argument(pointer: str, within: str) -> str:
     return ".".join(filter(None, (within, name))) or "the arguments"
 
 
-def _path(location: Iterable[int | str]) -> str:
-    return ".".join(str(part) for part in location) or "the arguments"
+def _path(location: tuple[int | str, ...], nullable: Set[tuple[int | str, ...]] = frozenset()) -> str:
+    parts = [part for place, part in enumerate(location) if location[:place] not in nullable]
+    return ".".join(str(part) for part in parts) or "the arguments"
 
 
 def _words(kind: str, message: str) -> str:

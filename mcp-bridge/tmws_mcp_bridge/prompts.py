@@ -16,8 +16,8 @@ from pydantic import PrivateAttr
 from tmws_contracts.common import MAX_PAGE, is_slug
 from tmws_mcp_bridge.client import Call, Gateway
 from tmws_mcp_bridge.errors import CallFailed, of_protocol
+from tmws_mcp_bridge.waking import PERSONAS, WakeUps
 
-_PERSONAS = "/api/v1/personas"
 # Clients ask for the prompts when they start, and must not wait for a gateway that does not answer.
 LIST_TIMEOUT_S = 3.0
 # Those that every namespace begins with, shown while the gateway cannot be asked.
@@ -51,7 +51,7 @@ class PersonaPrompt(Prompt):
             FastMCPError: the gateway refuses, or does not answer; the message says what to do.
         """
         try:
-            pack = await self._gateway.send(Call("GET", f"{_PERSONAS}/{self.name}/wake-up"))
+            pack = await WakeUps(self._gateway).wake_up(self.name)
         except CallFailed as failure:
             raise of_protocol(failure) from None
         task = str((arguments or {}).get("task") or "")
@@ -84,7 +84,7 @@ class PersonaPrompts(Provider):
         """Return the personas' ids; none when the gateway cannot be asked."""
         with anyio.move_on_after(LIST_TIMEOUT_S):
             try:
-                page = await self._gateway.send(Call("GET", _PERSONAS, query={"limit": MAX_PAGE}))
+                page = await self._gateway.send(Call("GET", PERSONAS, query={"limit": MAX_PAGE}))
             except CallFailed:
                 return []
             return [persona["id"] for persona in page["items"]]

@@ -77,6 +77,9 @@ class AuditVerification(Wire):
 
     intact: bool = Field(description="whether nothing is wrong from `after` to `checked_to`")
     after: int = Field(description="the check began with the record after this one")
+    begins_after: int = Field(
+        description="records up to this one were old enough to be removed (TMWS_AUDIT_RETENTION_DAYS); 0: none were"
+    )
     checked_to: int = Field(description="the last record that was found to be as it was written")
     head: int = Field(description="the last record of the chain")
     next: int | None = Field(description="send it as `after` to go on; null at the end, and after a fault")

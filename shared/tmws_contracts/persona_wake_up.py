@@ -1,4 +1,4 @@
-"""What an agent is told when it becomes a persona, and what a persona has done, on the wire."""
+"""What an agent is told when it becomes a persona, on the wire."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Annotated
 from pydantic import Field
 
 from tmws_contracts.common import UtcTime, Wire
-from tmws_contracts.task import TaskStatus
 
 DEFAULT_MAX_CHARS = 8_000
 MIN_MAX_CHARS = 1_500
 MAX_MAX_CHARS = 64_000
 MaxChars = Annotated[
     int, Field(ge=MIN_MAX_CHARS, le=MAX_MAX_CHARS, description="most characters of `text`; the lists are cut alike")
+]
+
+NamesLookups = Annotated[
+    bool, Field(description="false: `text` leaves out the calls of `look_up`, for who makes them and adds the answers")
 ]
 
 
@@ -132,45 +135,3 @@ class WakeUp(Wire):
     text: str = Field(
         description="all of this as Markdown, at most `max_chars` long; stored text is fenced and names its source"
     )
-
-
-class Count(Wire):
-    """How many there are; counting ends somewhere."""
-
-    value: int
-    is_at_least: bool = Field(description="there may be more")
-
-
-class PersonaTasks(Wire):
-    """The tasks that are meant for a persona."""
-
-    by_status: dict[TaskStatus, Count]
-    ready: Count
-    overdue: Count
-    completed_lately: Count = Field(description="in the last 7 days")
-    executions_waiting: Count = Field(description="executions of workflows with a step that waits for one of them")
-
-
-class PersonaMemories(Wire):
-    """The memories of a persona that the caller may see."""
-
-    memories: Count
-    newest_at: UtcTime | None
-
-
-class PersonaWorkflows(Wire):
-    """What of workflows concerns a persona."""
-
-    approvals_waiting: Count = Field(description="that name it as an approver")
-    executions_waiting: Count = Field(description="for an approval that names it")
-
-
-class PersonaFigures(Wire):
-    """What a persona has and does, as far as the caller may know it; a part that is missing is null."""
-
-    persona_id: str
-    tasks: PersonaTasks | None
-    memories: PersonaMemories | None
-    workflows: PersonaWorkflows | None
-    missing: list[Missing]
-    made_at: UtcTime

@@ -14,15 +14,18 @@ from typing import Any, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
-from tmws_contracts.common import FieldProblem, Problem
+from tmws_contracts.common import FieldProblem
 from tmws_shared import telemetry, upstream_metrics
 from tmws_shared.auth import InternalTokens
-from tmws_shared.context import RequestContext, problem_response
+from tmws_shared.context import RequestContext, Verify, problem_response
 from tmws_shared.database import Database, PoolOptions
 from tmws_shared.draining import DrainingServer
 from tmws_shared.health import Check, health_routes
@@ -37,7 +40,6 @@ from tmws_shared.problems import (
     Unavailable,
 )
 from tmws_shared.protocol import OneWriteProtocol
-from tmws_shared.queries import refuse_unknown_queries
 from tmws_shared.settings import EXIT_CONFIGURATION, ConfigurationError, Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -52,18 +54,19 @@ DATABASE_RETRY_S = 0.25
 _PLACES = {"query": "?", "header": "@", "path": "#"}
 # pydantic tells parse errors together with the text that could not be parsed
 _PARSE_ERROR = re.compile(r"_(parsing|type|inconsistent|delta)$")
-_PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "model": Problem,
-        "description": "The caller has to change something",
-        "content": {"application/problem+json": {}},
-    },
-    "503": {
-        "model": Problem,
-        "description": "Try again later (Retry-After)",
-        "content": {"application/problem+json": {}},
-    },
-}
+
+
+class ServiceApp(FastAPI):
+    """A FastAPI app with RequestContext around it, in place of the layers that would do the same again."""
+
+    def __init__(self, verify: Verify, **options: Any) -> None:
+        super().__init__(**options, telemetry=NO_SECOND_SPAN, docs_url=None, redoc_url=None, redirect_slashes=False)
+        self._verify = verify
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the layers around the routes: as few as there can be, for every request goes through all of them."""
+        handlers = {kind: handler for kind, handler in self.exception_handlers.items() if kind not in (500, Exception)}
+        return RequestContext(ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers), self._verify)
 
 
 def create_app(
@@ -78,22 +81,13 @@ def create_app(
 
     What the app needs to be ready is in `app.state.checks`; the lifespan may add to it.
     """
-    app = FastAPI(
-        telemetry=NO_SECOND_SPAN,
-        title=f"TMWS {name}",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        responses=_PROBLEM_RESPONSES,
-        redirect_slashes=False,
-    )
-    app.state.checks = dict(checks or {})
     tokens = InternalTokens(settings.secret_key.get_secret_value())
-    app.include_router(health_routes())
-    for router in routers:
-        app.include_router(router, dependencies=[Depends(refuse_unknown_queries)])
+    app = ServiceApp(lambda token, method: tokens.verify(token, name, method), title=f"TMWS {name}", lifespan=lifespan)
+    app.state.checks = dict(checks or {})
+    # Not included but added: in a router of its own a route would be looked for twice.
+    for router in (health_routes(), *routers):
+        app.router.routes.extend(router.routes)
     answer_with_problems(app)
-    app.add_middleware(RequestContext, verify=lambda token: tokens.verify(token, name))
     return app
 
 

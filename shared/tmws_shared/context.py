@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, perf_counter
-from typing import cast
+from typing import Any
 
 from opentelemetry.trace import Span, StatusCode
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,11 +23,11 @@ from tmws_shared.http import (
     request_id,
 )
 from tmws_shared.problems import MEDIA_TYPE, InternalError, ProblemError, Unavailable
-from tmws_shared.stopping import expire, is_event_stream, send_end, stopping
+from tmws_shared.stopping import is_event_stream, send_end, stopping
 from tmws_shared.telemetry import note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
-Verify = Callable[[str], Principal]
+Verify = Callable[[str, str], Principal]
 
 
 class RequestContext:
@@ -43,33 +42,34 @@ class RequestContext:
         if scope["type"] != "http" or scope["path"] in PATHS:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id.set(headers.get(REQUEST_ID_HEADER) or str(new_id()))
-        deadline.set(monotonic() + _timeout_s(headers))
         answer = _Answer(send)
         started = perf_counter()
         with serving(scope["method"], headers) as span:
             try:
-                await self._serve(scope, receive, answer)
+                await self._serve(headers, scope, receive, answer)
             finally:
                 _observe(span, scope, answer.status, (answer.began_at or perf_counter()) - started)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _serve(self, headers: Mapping[str, str], scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
-            principal = self._verify(bearer(Headers(scope=scope).get("authorization", "")))
+            principal = self._verify(bearer(headers.get("authorization", "")), scope["method"])
             scope.setdefault("state", {})["principal"] = principal
-            async with asyncio.timeout_at(_loop_time(cast("float", deadline.get()))) as answer.deadline:
-                try:
-                    await self._app(scope, receive, answer)
-                finally:
-                    stopping.discard(answer.break_off)
+            answer.expect_within(_timeout_s(headers))
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                answer.settle()
         except ProblemError as problem:
             await answer.fail(problem, scope, receive)
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not answer.is_ours():
+                raise
             if answer.is_broken_off:
                 await send_end(answer)
-                return
-            await answer.fail(Unavailable("The request took longer than its deadline."), scope, receive)
+            else:
+                await answer.fail(Unavailable("The request took longer than its deadline."), scope, receive)
         except Exception:  # noqa: BLE001 -- the app's handler of the last resort
             _log.exception("unhandled error in %s %s", scope["method"], scope["path"])
             await answer.fail(InternalError(), scope, receive)
@@ -92,35 +92,61 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
-        self.deadline: asyncio.Timeout | None = None
         # Of a stream: how long it lasts says nothing about how fast we are.
         self.began_at: float | None = None
+        self.is_broken_off = False
+        self._is_late = False
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self._stop_timer()
             self.status = message["status"]
-            if self.deadline is not None and not self.deadline.expired():
-                self.deadline.reschedule(None)
             if is_event_stream(message.get("headers", [])):
                 self.began_at = perf_counter()
-                stopping.add(self.break_off)
+                stopping.add(self._break_off)
         await self._send(message)
 
-    @property
-    def is_broken_off(self) -> bool:
-        """Whether it was a stream that was ended because the process stops."""
-        return self.began_at is not None and self.deadline is not None and self.deadline.expired()
+    def expect_within(self, seconds: float) -> None:
+        """Cancel the request's task when the answer does not begin in time."""
+        # By hand: `asyncio.timeout` costs three times as much.
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+        deadline.set(monotonic() + seconds)
 
-    def break_off(self) -> None:
-        """End a stream: the process is about to stop."""
-        if self.deadline is not None:
-            expire(self.deadline)
+    def settle(self) -> None:
+        """Expect nothing any more."""
+        self._stop_timer()
+        if self.began_at is not None:
+            stopping.discard(self._break_off)
+
+    def is_ours(self) -> bool:
+        """Whether it was our own doing that the task was cancelled; then it is not any more."""
+        return (self._is_late or self.is_broken_off) and self._task is not None and self._task.uncancel() == 0
 
     async def fail(self, problem: ProblemError, scope: Scope, receive: Receive) -> None:
         if self.status:
             raise problem
-        self.deadline = None
         await problem_response(problem, scope["path"])(scope, receive, self)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._is_late = True
+        self._cancel()
+
+    def _break_off(self) -> None:
+        """End a stream: the process is about to stop."""
+        self.is_broken_off = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 def problem_response(problem: ProblemError, path: str) -> Response:
@@ -129,11 +155,6 @@ def problem_response(problem: ProblemError, path: str) -> Response:
     return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
-def _timeout_s(headers: Headers) -> float:
+def _timeout_s(headers: Mapping[str, str]) -> float:
     given = headers.get(DEADLINE_HEADER, "")
     return min(int(given) / 1000, DEFAULT_TIMEOUT_S) if given.isascii() and given.isdigit() else DEFAULT_TIMEOUT_S
-
-
-def _loop_time(moment: float) -> float:
-    """`asyncio.timeout_at` counts on the loop's clock; ours is `monotonic`."""
-    return asyncio.get_running_loop().time() + moment - monotonic()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Self, TypeAlias, TypedDict, Unpack
 
@@ -24,6 +24,7 @@ Query: TypeAlias = str | ClauseElement
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
+_LOST_DETAIL = "The database is not available."
 _DIALECT = _asyncpg_dialect()
 _LOST = (
     asyncpg.PostgresConnectionError,
@@ -51,7 +52,7 @@ def unavailable_when_lost() -> Generator[None]:
     try:
         yield
     except _LOST as error:
-        raise Unavailable("The database is not available.") from error
+        raise Unavailable(_LOST_DETAIL) from error
 
 
 def compile_query(query: Query, args: tuple[Any, ...] = ()) -> tuple[str, tuple[Any, ...]]:
@@ -104,6 +105,29 @@ class PoolOptions(TypedDict, total=False):
     """Settings of its sessions."""
     raw_types: Sequence[str]
     """Types of extensions, in public, whose values are given and come as bytes, in the type's wire form."""
+
+
+class _Borrowed(AbstractAsyncContextManager[Connection]):
+    """A connection of the pool for the time of a block.
+
+    Written out: as a generator with another one inside it would take longer than many a query.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        with unavailable_when_lost():
+            self._raw = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        return Connection(self._raw)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            await self._pool.release(self._raw)
+        except _LOST as lost:
+            raise Unavailable(_LOST_DETAIL) from (error or lost)
+        if isinstance(error, _LOST):
+            raise Unavailable(_LOST_DETAIL) from error
 
 
 class Database:
@@ -165,12 +189,9 @@ class Database:
             ):
                 yield Connection(raw)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Run a block on one connection, each statement a transaction of its own."""
-        with unavailable_when_lost():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as raw:
-                yield Connection(raw)
+        return _Borrowed(self._pool)
 
     async def fetch(self, query: Query, *args: Any) -> list[Row]:
         """Return all rows of a single statement."""

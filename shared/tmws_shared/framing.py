@@ -12,7 +12,7 @@ Body = bytes | AsyncIterator[bytes] | None
 
 # What ends a message, or says what becomes of its connection, is written here and nowhere else.
 RESERVED = frozenset(b"connection content-length expect host keep-alive te trailer transfer-encoding upgrade".split())
-CHUNKED = (b"transfer-encoding", b"chunked")
+CHUNKED = b"transfer-encoding: chunked"
 LAST_CHUNK = b"0\r\n\r\n"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
@@ -50,18 +50,21 @@ def encode(request: Request, host: bytes) -> bytes:
     Raises:
         ValueError: a part of it could be read as something else.
     """
-    if not _TOKEN.fullmatch(request.method.encode()) or not _TARGET.fullmatch(request.target):
+    method = request.method.encode()
+    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(request.target):
         raise ValueError("the method or the target is not fit for a request line")
-    if not all(_may_be_given(name) for name, _ in request.headers):
-        raise ValueError("a header's name is not a token, or is not for the caller to give")
-    headers = [*request.headers, *_length(request)]
-    parts = [request.method.encode(), b" ", request.target, b" HTTP/1.1\r\nhost: ", host]
-    for name, value in headers:
+    parts = [method, b" ", request.target, b" HTTP/1.1\r\nhost: ", host]
+    for name, value in request.headers:
+        if not _may_be_given(name):
+            raise ValueError("a header's name is not a token, or is not for the caller to give")
         parts += (b"\r\n", name, b": ", value)
+    lines = len(request.headers) + 3
+    if request.body is not None:
+        lines += 1
+        parts += (b"\r\n", _end(request.body, request.length))
     parts.append(b"\r\n\r\n")
     head = b"".join(parts)
     # One pass over the whole head finds what would end a line early, in whichever header it is.
-    lines = len(headers) + 3
     if head.count(b"\r") != lines or head.count(b"\n") != lines or b"\0" in head:
         raise ValueError("a header contains CR, LF or NUL")
     return head + request.body if isinstance(request.body, bytes) else head
@@ -72,12 +75,10 @@ def chunk(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
 
 
-def _length(request: Request) -> HeaderList:
-    """The header that says where the body ends, if there is a body."""
-    if request.body is None:
-        return []
-    length = len(request.body) if isinstance(request.body, bytes) else request.length
-    return [CHUNKED] if length is None else [(b"content-length", b"%d" % length)]
+def _end(body: bytes | AsyncIterator[bytes], announced: int | None) -> bytes:
+    """The line that says where a body ends."""
+    length = len(body) if isinstance(body, bytes) else announced
+    return CHUNKED if length is None else b"content-length: %d" % length
 
 
 @lru_cache(1024)

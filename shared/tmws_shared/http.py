@@ -105,7 +105,7 @@ class ServiceClient:
             request = Request(
                 method,
                 _target(path, params),
-                self._headers(principal, left_s, headers),
+                self._headers(method, principal, left_s, headers),
                 None if json is None else orjson.dumps(json),
             )
             answer = await self._fetch(request, left_s)
@@ -124,9 +124,9 @@ class ServiceClient:
             raise Unavailable(f"The {self.audience} service is not available.") from error
         return Answer(reply.status, Headers(raw=reply.headers), content)
 
-    def _headers(self, principal: Principal, left_s: float, extra: Mapping[str, str] | None) -> HeaderList:
+    def _headers(self, method: str, principal: Principal, left_s: float, extra: Mapping[str, str] | None) -> HeaderList:
         headers = {
-            "authorization": f"Bearer {self._tokens.mint(principal, self.audience)}",
+            "authorization": f"Bearer {self._tokens.mint(principal, self.audience, method)}",
             "content-type": "application/json",
             DEADLINE_HEADER: str(int(left_s * 1000)),
             **carry_trace(),

@@ -81,6 +81,8 @@ async def _attempt(
     ] = None,
 ) -> Attempt:
     principal: Principal = request.state.principal
+    if idempotency_key is None:
+        return Attempt(f"{principal.namespace}/{principal.subject}", None, b"")
     digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body())
     return Attempt(f"{principal.namespace}/{principal.subject}", idempotency_key, digest.digest())
 

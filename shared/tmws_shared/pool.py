@@ -55,22 +55,19 @@ class Pool:
         """Requests that wait for a connection."""
         return len(self._waiting)
 
-    async def ask(self, request: Request, encoded: bytes, deadline: float) -> Reply:
-        """Send a request and return its answer as soon as the head is there; the caller closes it.
+    def ask(self, request: Request, encoded: bytes) -> Reply | None:
+        """Send a request over a connection that nobody uses now; None when there is none."""
+        connection = self._pop_idle()
+        return None if connection is None else connection.ask(request, encoded)
+
+    async def ask_soon(self, request: Request, encoded: bytes, deadline: float) -> Reply:
+        """Send a request over a new connection, or one that becomes free until the moment `deadline`.
 
         Raises:
             NotConnected: there is no connection; nothing was sent.
-            UpstreamError: there is no answer.
-            TimeoutError: the head did not come until the moment `deadline`.
         """
-        connection = self._pop_idle() or await self._open(deadline - monotonic())
-        reply = connection.ask(request, encoded)
-        try:
-            await reply.begin(deadline)
-        except BaseException:
-            await reply.close()
-            raise
-        return reply
+        connection = await self._open(deadline - monotonic())
+        return connection.ask(request, encoded)
 
     def drop_idle(self) -> None:
         """Close the connections nobody uses."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tmws_shared.cycle import Cycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 # From here on more is written than one system call takes, and the transport has to say when to wait.
 FULL_BYTES = 64 * 1024
@@ -66,8 +73,42 @@ class OneWriteProtocol(HttpToolsProtocol):
         self.heard_at = monotonic()
         super().data_received(data)
 
+    def on_headers_complete(self) -> None:
+        """Begin a cycle of ours; as uvicorn does, without what we do not use: upgrades, a root path, its own limit."""
+        parser = self.parser
+        assert parser is not None  # noqa: S101 -- it calls us
+        app = cast("ASGI3Application", self.app)
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        version = parser.get_http_version()
+        self.scope["http_version"] = version
+        self.scope["method"] = parser.get_method().decode("ascii")
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"] = target.path
+        self.scope["query_string"] = target.query or b""
+        cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        is_pipelined = self.is_answering
+        self.cycle = cycle
+        if is_pipelined:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+        else:
+            self._start_asgi_task(cycle, app)
+
     @property
     def is_answering(self) -> bool:
         """Whether a request is being answered."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
+        cycle = cast("Cycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete

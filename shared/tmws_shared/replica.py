@@ -60,7 +60,9 @@ class Replica:
         """
         pool = self.long if is_long else self.ordinary
         try:
-            reply = await pool.ask(request, encode(request, self._host), deadline)
+            encoded = encode(request, self._host)
+            reply = pool.ask(request, encoded) or await pool.ask_soon(request, encoded, deadline)
+            await reply.begin(deadline)
         except Busy:
             raise
         except (NotConnected, NotAnswered):
@@ -121,8 +123,9 @@ class Replica:
     async def _is_ready(self) -> bool:
         deadline = monotonic() + PROBE_TIMEOUT_S
         try:
-            reply = await self._probes.ask(_READYZ, encode(_READYZ, self._host), deadline)
+            reply = await self._probes.ask_soon(_READYZ, encode(_READYZ, self._host), deadline)
             try:
+                await reply.begin(deadline)
                 await reply.read(deadline - monotonic(), _MAX_READY_BYTES)
             finally:
                 await reply.close()

@@ -54,8 +54,8 @@ class Reply:
     Whoever asked reads it to its end or closes it: a connection with half an answer on it is not used again.
     """
 
-    __slots__ = ("_failure", "_give_up", "_is_paused", "_pieces", "_resume", "_waiter", "_waiting_bytes",
-                 "headers", "is_complete", "sending", "status")  # fmt: skip
+    __slots__ = ("_failure", "_give_up", "_is_paused", "_pieces", "_resume", "_timer", "_waiter",
+                 "_waiting_bytes", "headers", "is_complete", "sending", "status")  # fmt: skip
 
     def __init__(self, give_up: Callable[[], None], resume: Callable[[], None]) -> None:
         self.status = 0
@@ -68,19 +68,22 @@ class Reply:
         self._waiting_bytes = 0
         self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._failure: Exception | None = None
 
     async def begin(self, deadline: float) -> None:
-        """Wait for the head, until the moment `deadline`.
+        """Wait for the head, until the moment `deadline`; when it does not come, the answer is given up.
 
         Raises:
             UpstreamError: it does not come.
             TimeoutError: not in time.
         """
-        while not self.status:
-            await self._wait(deadline)
-        if self._failure is not None:
-            raise self._failure
+        try:
+            while not self.status or self._failure is not None:
+                await self._news(deadline)
+        except BaseException:
+            await self.close()
+            raise
 
     async def pieces(self, idle_timeout_s: float) -> AsyncGenerator[bytes]:
         """Yield the body as it comes.
@@ -95,7 +98,7 @@ class Reply:
             elif self.is_complete:
                 return
             else:
-                await self._wait(monotonic() + idle_timeout_s)
+                await self._news(monotonic() + idle_timeout_s)
 
     async def read(self, timeout_s: float, limit_bytes: int) -> bytes:
         """Return the whole body.
@@ -123,6 +126,8 @@ class Reply:
 
     async def close(self) -> None:
         """Give up what has not come yet."""
+        if self._timer is not None:
+            self._timer.cancel()
         if not self.is_complete:
             self._give_up()
         if self.sending is not None:
@@ -154,32 +159,30 @@ class Reply:
 
     def wake(self) -> None:
         """Let the reader look."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    async def _wait(self, deadline: float) -> None:
-        """Wait until there is something new."""
+    def _news(self, deadline: float) -> asyncio.Future[None]:
+        """Return what is done when there is something new; no coroutine, because every request waits here."""
         if self._failure is not None:
             raise self._cause(self._failure)
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         # A bare timer costs a third of `asyncio.timeout`, and the one who waits closes the reply in any case.
-        timer = loop.call_later(deadline - monotonic(), self._expire)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            timer.cancel()
+        self._timer = loop.call_later(deadline - monotonic(), self._expire)
+        return self._waiter
 
     async def _collect(self, body: bytearray, deadline: float, limit_bytes: int) -> bytes:
         while not self.is_complete and len(body) <= limit_bytes:
-            await self._wait(deadline)
+            await self._news(deadline)
             body += self.take()
         return bytes(body)
 
     def _expire(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self.fail(TimeoutError())
+        self.fail(TimeoutError())
 
     def _cause(self, failure: Exception) -> BaseException:
         """Why there is no more: what broke off the request's body is the reason for whatever happened then."""

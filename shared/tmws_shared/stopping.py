@@ -20,12 +20,6 @@ def is_event_stream(headers: HeaderList) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in headers)
 
 
-def expire(timeout: asyncio.Timeout) -> None:
-    """Let a timeout be over now, unless what it is for has ended."""
-    with suppress(RuntimeError):
-        timeout.reschedule(asyncio.get_running_loop().time())
-
-
 async def send_end(send: Send) -> None:
     """End an answer that has begun; one that nobody takes is left to the server."""
     with suppress(TimeoutError):

@@ -103,7 +103,7 @@ def service(data_dir: Path) -> Generator[Contender]:
 
 def post(connection: UnixConnection, texts: Sequence[str]) -> float:
     """Embed texts in requests of at most 200; return the seconds from the first byte sent to the last one read."""
-    token = InternalTokens(SECRET).mint(Principal("benchmark"), "embedding")
+    token = InternalTokens(SECRET).mint(Principal("benchmark"), "embedding", "POST")
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "accept": RAW_VECTORS}
     parts = [texts[start : start + REQUEST_TEXTS] for start in range(0, len(texts), REQUEST_TEXTS)]
     bodies = [orjson.dumps({"texts": part, "cache": False}) for part in parts]

@@ -69,6 +69,10 @@ def bare(url: str) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
 
+    @app.get("/readyz")
+    async def ready() -> Response:
+        return _answer({"status": "ready"})
+
     @app.post("/api/v1/tasks")
     async def create(request: Request) -> Response:
         body = orjson.loads(await request.body())

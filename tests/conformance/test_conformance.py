@@ -5,12 +5,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from support.listening import listening
 from tmws_local.paths import free_port
 
 HERE = Path(__file__).parent
@@ -36,22 +35,8 @@ def run(program, *arguments, environment=None):
 def fixture_url(request):
     port = free_port()
     mode = ["stateful"] if request.param == "stateful" else []
-    with subprocess.Popen([sys.executable, str(HERE / "fixture.py"), str(port), *mode]) as server:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_it_listens(url)
-        yield f"{url}/mcp"
-        server.terminate()
-
-
-def wait_until_it_listens(url):
-    for _ in range(300):
-        try:
-            httpx2.get(f"{url}/livez", trust_env=False)
-        except httpx2.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(url)
+    with listening([sys.executable, str(HERE / "fixture.py"), str(port), *mode], port):
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,15 @@ def test_only_the_workflow_worker_has_a_way_out() -> None:
     assert outgoing == ["workflow-worker"]
 
 
+def test_gateway_has_a_way_to_issuers_where_it_is_asked_for() -> None:
+    (policy,) = of_kind(K8S / "components/external-issuers", "NetworkPolicy").values()
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "gateway"}}
+    (rule,) = policy["spec"]["egress"]
+    assert rule["ports"] == [{"port": 443}]
+    private = {"10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+    assert private < set(rule["to"][0]["ipBlock"]["except"])
+
+
 @pytest.mark.parametrize("name", sorted(compose_file()["services"]))
 def test_every_container_is_confined(name: str) -> None:
     service = compose_file()["services"][name]

@@ -1,9 +1,7 @@
 """The bridge over HTTP: many callers, each with its own credential."""
 
 import asyncio
-import subprocess
 import sys
-import time
 
 import httpx2
 import pytest
@@ -11,6 +9,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.exceptions import ToolError
 
+from support.listening import listening
 from support.workflows import save_workflow
 from tmws_local.paths import free_port
 
@@ -22,25 +21,11 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 
 @pytest.fixture(scope="module")
 def bridge_url(guarded_stack):
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "tmws_mcp_bridge", "--http", url.rpartition("/")[2]]
+    port = free_port()
+    command = [sys.executable, "-m", "tmws_mcp_bridge", "--http", f"127.0.0.1:{port}"]
     # It knows the first key, and must not lend it to anybody.
-    environment = guarded_stack.environment | {"TMWS_TOKEN": guarded_stack.key}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as bridge:
-        wait_until_it_listens(url)
-        yield url
-        bridge.terminate()
-
-
-def wait_until_it_listens(url):
-    for _ in range(200):
-        try:
-            httpx2.get(f"{url}/livez", trust_env=False)
-        except httpx2.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(url)
+    with listening(command, port, guarded_stack.environment | {"TMWS_TOKEN": guarded_stack.key}):
+        yield f"http://127.0.0.1:{port}"
 
 
 def connect(url, token, **options):

@@ -35,6 +35,7 @@ async def test_an_installed_client_works_with_its_own_key_until_it_is_uninstalle
             found = tmws(guarded_stack, tmp_path, "doctor")
             assert found.returncode == 0, found.stdout
             assert "ok    Claude Desktop starts" in found.stdout
+            assert "ok    the clock agrees with the gateway's" in found.stdout
             assert tmws(guarded_stack, tmp_path, "uninstall", "claude-desktop").returncode == 0
             with pytest.raises(ToolError):
                 await client.call_tool("store_memory", {"content": "Too late."})
@@ -66,6 +67,24 @@ def test_a_key_whose_file_was_lost_does_not_stand_in_the_way(guarded_stack, tmp_
     assert key_file.is_file()
 
 
+async def test_a_client_of_a_persona_keeps_memories_of_its_own_and_reads_the_audit_log(guarded_stack, tmp_path):
+    made = tmws(guarded_stack, tmp_path, "install", "cursor", "--persona", "hestia", "--audit")
+    assert made.returncode == 0, made.stderr
+    with guarded_stack.client("wrong") as stranger:
+        assert stranger.get("/api/v1/tasks", headers={"x-request-id": "a-break-in"}).status_code == 401
+    async with Client(json.loads((tmp_path / ".cursor" / "mcp.json").read_text())) as client:
+        await client.call_tool("store_memory", {"content": "My suspicion.", "persona_id": "hestia", "private": True})
+        with pytest.raises(ToolError, match="persona_id must be your own persona"):
+            await client.call_tool("store_memory", {"content": "x", "persona_id": "athena"})
+        text = (await client.get_prompt("hestia")).messages[0].content.text
+    assert "My suspicion." in text
+    assert "status: 401" in text
+    assert "request: a-break-in" in text
+    with guarded_stack.client() as api:
+        hidden = api.get("/api/v1/memory/recall", params={"persona_id": "hestia"}).json()["items"]
+    assert [memory["visibility"] for memory in hidden] == ["private"]
+
+
 async def test_the_key_of_a_profile_is_enough_for_its_tools(guarded_stack, tmp_path):
     tmws(guarded_stack, tmp_path, "install", "cursor", "--profile", "full")
     configuration = json.loads((tmp_path / ".cursor" / "mcp.json").read_text())
@@ -78,6 +97,7 @@ async def test_the_key_of_a_profile_is_enough_for_its_tools(guarded_stack, tmp_p
             "list_tasks": {},
             "claim_task": {"labels": ["none of these"]},
             "list_workflows": {},
+            "save_workflow": {"name": "Rest", "config": {"steps": [{"id": "rest", "uses": "transform", "with": {}}]}},
             "match_persona": {"text": "plan"},
             "wake_up": {"persona_id": "athena"},
             "approve": {},

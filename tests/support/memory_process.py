@@ -73,7 +73,7 @@ class MemoryProcess:
         self, method: str, path: str, body: AsyncIterator[bytes] | None = None, namespace: str = "default"
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Yield the pieces of an answer as they come."""
-        token = InternalTokens(SECRET).mint(Principal("tester", namespace, SCOPES), "memory")
+        token = InternalTokens(SECRET).mint(Principal("tester", namespace, SCOPES), "memory", method)
         upstream = Upstream(f"unix://{self._socket}")
         reply = await upstream.ask(
             Request(method, path.encode(), [(b"authorization", f"Bearer {token}".encode())], body), IDLE_TIMEOUT_S

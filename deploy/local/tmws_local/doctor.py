@@ -105,7 +105,7 @@ def _redis() -> str:
 def _running(paths: Paths, settings: StackSettings) -> str:
     if holder(paths) is None:
         check_port(settings)
-        return f"not running; port {settings.api_port} is free"
+        return f"not running: start it with ./taskw up (port {settings.api_port} is free)"
     _, processes = read_state(paths)
     unwell = [each.name for each in processes if each.state != "ready"]
     if unwell:

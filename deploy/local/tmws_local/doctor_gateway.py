@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 
@@ -43,10 +44,10 @@ class GatewayCheck:
         Raises:
             StackError: they do not.
         """
-        date = self._get("/livez").headers.get("date")
-        if date is None:
+        told = _time_of(self._get("/livez"))
+        if told is None:
             return "the gateway does not tell the time"
-        skew_s = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+        skew_s = (told - datetime.now(UTC)).total_seconds()
         if abs(skew_s) > MAX_SKEW_S:
             raise StackError(
                 f"this clock and that of {self._url} are {abs(skew_s):.0f} s apart: set both by NTP, or tokens fail"
@@ -84,3 +85,14 @@ class GatewayCheck:
             raise StackError(
                 f"nothing answers at {self._url} ({type(error).__name__}): start it with ./taskw up"
             ) from None
+
+
+def _time_of(answer: httpx2.Response) -> datetime | None:
+    """When an answer was made: by its Date, which a proxy adds, else by the id that the gateway gave (UUIDv7)."""
+    if "date" in answer.headers:
+        return parsedate_to_datetime(answer.headers["date"])
+    try:
+        request_id = UUID(answer.headers.get("x-request-id", ""))
+    except ValueError:
+        return None
+    return datetime.fromtimestamp((request_id.int >> 80) / 1000, UTC) if request_id.version == 7 else None

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tmws_contracts.common import is_slug
 from tmws_local.configuration import data_paths, read_variables
 from tmws_local.errors import StackError
 from tmws_local.install_clients import CLIENTS, SCOPES, Client, configuration_file
 from tmws_local.install_document import NotPlainJson, with_member, without_member
 from tmws_local.install_file import read_text, replace_text, show_difference, split_mark
-from tmws_local.install_key import APPROVING, SCOPES_OF, ClientKey
+from tmws_local.install_key import SCOPES_OF, ClientKey, Rights
 from tmws_local.paths import Paths
 from tmws_local.state import holder
 
@@ -31,6 +32,16 @@ def add_options(parser: argparse.ArgumentParser, *, installs: bool) -> None:
         parser.add_argument("--print", action="store_true", help="print the entry to paste, and change nothing")
         parser.add_argument("--profile", choices=SCOPES_OF, default="core", help="which tools the client gets (core)")
         parser.add_argument("--approve", action="store_true", help="its key may decide approvals, too")
+        parser.add_argument("--audit", action="store_true", help="its key may read the audit log, as Hestia does")
+        parser.add_argument(
+            "--persona", type=_persona, help="its key speaks for this persona; any: for whichever it becomes"
+        )
+
+
+def _persona(text: str) -> str:
+    if not is_slug(text):
+        raise argparse.ArgumentTypeError("must be the id of a persona, such as athena, or any")
+    return text
 
 
 def install(options: argparse.Namespace, environ: Mapping[str, str], folder: Path) -> int:
@@ -48,9 +59,11 @@ def install(options: argparse.Namespace, environ: Mapping[str, str], folder: Pat
     file = configuration_file(client, options.scope, (folder / options.project).resolve(), environ)
     before, after = _changed(file, lambda text: with_member(text, client.member, entry))
     if key.is_needed and not options.dry_run:
-        key.make([*SCOPES_OF[options.profile], *([APPROVING] if options.approve else [])])
+        key.make(Rights(options.profile, options.approve, options.audit, options.persona))
     if _write(file, before, after, is_dry=options.dry_run):
         sys.stdout.write(f"Quit {client.title} and start it again.\n")
+    if not key.is_needed and (options.approve or options.audit or options.persona):
+        sys.stdout.write("Auth is off: the client gets no key, and everybody may do everything\n")
     if holder(paths) is None:
         sys.stdout.write("TMWS is not running: start it with ./taskw up\n")
     return 0

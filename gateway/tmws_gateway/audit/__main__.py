@@ -82,13 +82,16 @@ async def _run(settings: AuditSettings, asked: argparse.Namespace) -> int:
 async def _verify(database: Database, signer: Signer, file: CheckpointFile) -> int:
     chain = ChainVerifier(database, signer.verifier, file)
     after: int | None = 0
-    records = checkpoints = 0
+    records = checkpoints = begins_after = 0
     while after is not None:
         found = await chain.verify(after, MAX_VERIFIED)
         if found.fault is not None:
             return _tell(found.fault)
         records, checkpoints, after = found.checked_to, checkpoints + found.checkpoints, found.next
-    sys.stdout.write(f"intact: {records} records, {checkpoints} checkpoints\n")
+        begins_after = found.begins_after
+    sys.stdout.write(f"intact: {records - begins_after} records, {checkpoints} checkpoints\n")
+    if begins_after:
+        sys.stdout.write(f"Records up to {begins_after} were removed after their time.\n")
     if file.last_seq == 0 < records:
         sys.stdout.write("There is no file of checkpoints here: a tail that was cut off could not be seen.\n")
     return INTACT

@@ -12,7 +12,15 @@ from tmws_contracts.audit import AuditFault, AuditVerification, Fault
 from tmws_gateway.audit.checkpoint_file import CheckpointFile, FileCheckpoints
 from tmws_gateway.chain.records import GENESIS, VERSION, Head, Record, canonical, link
 from tmws_gateway.chain.signing import Checkpoint, Verifier
-from tmws_gateway.repository.audit import find_hash, find_head, last_checkpoint, read_checkpoints, read_records
+from tmws_gateway.repository.audit import (
+    find_beginning,
+    find_first_seq,
+    find_hash,
+    find_head,
+    last_checkpoint,
+    read_checkpoints,
+    read_records,
+)
 from tmws_shared.database import Database
 from tmws_shared.problems import InvalidRequest
 
@@ -125,21 +133,28 @@ class ChainVerifier:
     file: CheckpointFile
 
     async def verify(self, after: int, limit: int) -> AuditVerification:
-        """Check up to `limit` records after one that was checked before; 0 begins with the first.
+        """Check up to `limit` records after one that was checked before; 0 begins with the first that is there.
 
         Raises:
             InvalidRequest: there is no record `after`.
         """
-        evidence = await self._gather(after, limit)
-        begin = GENESIS if after == 0 else await find_hash(self.database, after)
-        if begin is None:
-            raise InvalidRequest.of("?after", "must be 0 or the seq of a record")
-        signed = await last_checkpoint(self.database, after)
-        walk = Walk(self.verifier, Head(after, begin), {}, _seq(signed), _seq(evidence.in_file.last))
-        fault = await self._find_fault(walk, evidence)
+        while True:
+            beginning = await find_beginning(self.database)
+            found = await self._verify(beginning, after, limit)
+            # Records that were removed meanwhile would be missed.
+            if await find_beginning(self.database) == beginning:
+                return found
+
+    async def _verify(self, beginning: Checkpoint | None, after: int, limit: int) -> AuditVerification:
+        begin = await self._begin(beginning, after)
+        evidence = await self._gather(begin.seq, limit)
+        signed = await last_checkpoint(self.database, begin.seq)
+        walk = Walk(self.verifier, begin, {}, _seq(signed), _seq(evidence.in_file.last))
+        fault = await self._find_fault(walk, evidence, beginning)
         return AuditVerification(
             intact=fault is None,
             after=after,
+            begins_after=_seq(beginning),
             checked_to=walk.head.seq,
             head=evidence.head.seq,
             next=evidence.until if fault is None and evidence.until < evidence.head.seq else None,
@@ -148,6 +163,15 @@ class ChainVerifier:
             fault=fault,
         )
 
+    async def _begin(self, beginning: Checkpoint | None, after: int) -> Head:
+        """The record behind which the walk begins."""
+        if beginning is not None and after <= beginning.seq:
+            return beginning.head
+        begin = GENESIS if after == 0 else await find_hash(self.database, after)
+        if begin is None:
+            raise InvalidRequest.of("?after", "must be 0 or the seq of a record")
+        return Head(after, begin)
+
     async def _gather(self, after: int, limit: int) -> Evidence:
         # In this order: no checkpoint is older than its record, no copy in the file older than the one in the table.
         in_file = await asyncio.to_thread(self.file.read, after, after + limit)
@@ -155,8 +179,10 @@ class ChainVerifier:
         head = await find_head(self.database)
         return Evidence(head, last, in_file, min(after + limit, head.seq))
 
-    async def _find_fault(self, walk: Walk, evidence: Evidence) -> AuditFault | None:
+    async def _find_fault(self, walk: Walk, evidence: Evidence, beginning: Checkpoint | None) -> AuditFault | None:
         try:
+            if beginning is not None:
+                await self._check_beginning(beginning)
             walk.marks = await self._marks(walk.head.seq, evidence.until, evidence.in_file)
             await self._walk(walk, evidence.until)
             if evidence.until == evidence.head.seq:
@@ -164,6 +190,14 @@ class ChainVerifier:
         except FaultFound as found:
             return found.found
         return None
+
+    async def _check_beginning(self, beginning: Checkpoint) -> None:
+        if not self.verifier.is_our_beginning(beginning):
+            detail = f"that records up to {beginning.seq} were old enough to be removed is not signed by us"
+            raise FaultFound(beginning.seq, Fault.FORGED, detail)
+        first = await find_first_seq(self.database)
+        if first is not None and first <= beginning.seq:
+            raise FaultFound(first, Fault.EDITED, f"record {first} was removed, and is there again")
 
     async def _walk(self, walk: Walk, until: int) -> None:
         while walk.head.seq < until:

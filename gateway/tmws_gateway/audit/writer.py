@@ -14,6 +14,7 @@ from tmws_gateway.repository.audit import (
     LAST,
     add_checkpoint,
     add_records,
+    find_beginning,
     find_hash,
     known_ids,
     last_checkpoint,
@@ -76,7 +77,12 @@ class ChainWriter:
 
     async def _has_what_we_saw(self, connection: Connection) -> bool:
         noted = self._file.head.noted
-        return noted is None or await find_hash(connection, noted.seq) == noted.hash
+        if noted is None or await find_hash(connection, noted.seq) == noted.hash:
+            return True
+        beginning = await find_beginning(connection)
+        if beginning is None or beginning.seq < noted.seq:
+            return False
+        return self._signer.verifier.is_our_beginning(beginning)
 
     async def _note(self, head: Head, *, is_ours: bool) -> None:
         """Note the head; the note that shows that something was cut off stays."""

@@ -14,6 +14,7 @@ from tmws_shared.keys import derive_key
 
 # What is signed begins with what it is for, so that no signature can stand in for one of another kind.
 _CHECKPOINT = b"tmws audit checkpoint 1\n"
+_BEGINNING = b"tmws audit beginning 1\n"
 _EXPORT = b"tmws audit export 1\n"
 
 
@@ -61,7 +62,14 @@ class Signer:
 
     def checkpoint(self, head: Head, made_at: int) -> Checkpoint:
         """Sign the head of the chain."""
-        signature = self._key.sign(_checkpoint_text(head.seq, head.hash, made_at))
+        return self._sign(_CHECKPOINT, head, made_at)
+
+    def beginning(self, head: Head, made_at: int) -> Checkpoint:
+        """Sign that the chain begins behind a record, all up to which were removed."""
+        return self._sign(_BEGINNING, head, made_at)
+
+    def _sign(self, purpose: bytes, head: Head, made_at: int) -> Checkpoint:
+        signature = self._key.sign(_text(purpose, head.seq, head.hash, made_at))
         return Checkpoint(head.seq, head.hash, made_at, self.verifier.public_key, signature)
 
     def sign_export(self, digest: bytes) -> bytes:
@@ -82,7 +90,14 @@ class Verifier:
 
     def is_ours(self, checkpoint: Checkpoint) -> bool:
         """Whether it was signed with one of the keys, as it is."""
-        text = _checkpoint_text(checkpoint.seq, checkpoint.hash, checkpoint.made_at)
+        return self._has_signed(_CHECKPOINT, checkpoint)
+
+    def is_our_beginning(self, beginning: Checkpoint) -> bool:
+        """Whether it was signed with one of the keys, as the beginning of a chain."""
+        return self._has_signed(_BEGINNING, beginning)
+
+    def _has_signed(self, purpose: bytes, checkpoint: Checkpoint) -> bool:
+        text = _text(purpose, checkpoint.seq, checkpoint.hash, checkpoint.made_at)
         return self._fits(checkpoint.public_key, checkpoint.signature, text)
 
     def is_our_export(self, digest: bytes, signature: bytes) -> bool:
@@ -100,6 +115,6 @@ class Verifier:
         return True
 
 
-def _checkpoint_text(seq: int, record_hash: bytes, made_at: int) -> bytes:
+def _text(purpose: bytes, seq: int, record_hash: bytes, made_at: int) -> bytes:
     numbers = (number.to_bytes(8, "big", signed=True) for number in (seq, made_at))
-    return b"".join((_CHECKPOINT, *numbers, record_hash))
+    return b"".join((purpose, *numbers, record_hash))

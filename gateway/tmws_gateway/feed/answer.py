@@ -9,7 +9,7 @@ from time import monotonic
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tmws_gateway.body import ClientGone
+from tmws_gateway.body import ClientGone, until_gone
 from tmws_gateway.exchange import exchange_of
 from tmws_gateway.feed.channels import Channel
 from tmws_gateway.feed.feed import Feed
@@ -50,7 +50,7 @@ class FeedAnswer(Response):
             return
         with self._feed.listening(self._listener) as channel:
             telling = asyncio.create_task(self._tell(channel, send))
-            leaving = asyncio.create_task(_until_gone(receive))
+            leaving = asyncio.create_task(until_gone(receive))
             try:
                 await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 if not telling.done():
@@ -72,8 +72,3 @@ class FeedAnswer(Response):
         except TimeoutError as error:
             _log.warning("an event feed is closed: its listener has taken nothing for %.0f s", STUCK_S)
             raise ClientGone from error
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -29,6 +29,15 @@ def read_networks(items: Iterable[str]) -> list[Network]:
     return networks
 
 
+def network_of(address: str) -> str:
+    """Return the part of an address that one caller cannot change: of IPv6, everybody has 2**64."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
+
+
 class TrustedProxies:
     """Knows the proxies whose word counts (RFC 7239; X-Forwarded-For)."""
 
@@ -56,7 +65,7 @@ class TrustedProxies:
     def _walk(self, peer: str, hops: Sequence[str]) -> str:
         nearest = peer
         for hop in reversed(hops[-MAX_HOPS:]):
-            if not self._trusts(nearest):
+            if not self.trusts(nearest):
                 break
             address = _address(hop)
             if address is None:
@@ -64,7 +73,8 @@ class TrustedProxies:
             nearest = str(address)
         return nearest
 
-    def _trusts(self, text: str) -> bool:
+    def trusts(self, text: str) -> bool:
+        """Whether an address is a proxy's."""
         address = _address(text)
         return address is not None and any(
             address.version == network.version and address in network for network in self._networks

@@ -92,11 +92,10 @@ class Authenticator:
         """
         if not authorization:
             raise Unauthenticated("Send an API key or an access token as `Authorization: Bearer …`.")
-        text = _token(authorization)
-        digest = hashlib.sha256(text.encode()).digest()
-        known = self._known.get(digest)
-        if known is not None and (known.expires_at is None or known.expires_at > time.time()):
+        known = self.recall(authorization)
+        if known is not None:
             return known
+        text = _token(authorization)
         key = parse_key(text)
         key_id, seen = key.id if key else None, self.changes_seen
         await self._failures.check(address, key_id)
@@ -107,8 +106,13 @@ class Authenticator:
             raise
         # A key that was revoked while it was verified must not be known as valid afterwards.
         if seen == self.changes_seen:
-            self._known.put(digest, identity)
+            self._known.put(_digest(authorization), identity)
         return identity
+
+    def recall(self, authorization: str) -> Identity | None:
+        """Return whose the credential is, if that was verified lately and nothing of it has changed since."""
+        known = self._known.get(_digest(authorization))
+        return known if known is None or known.expires_at is None or known.expires_at > time.time() else None
 
     async def verify(self, text: str) -> Identity:
         """Return whose a credential is, as the database knows it at this moment.
@@ -146,8 +150,8 @@ class Authenticator:
 
     async def _by_key(self, text: str) -> Identity:
         shown = parse_key(text)
-        stored = await find_key(self._database, shown.id) if shown else None
-        # The comparison happens for unknown keys too, so that time does not tell which ids exist.
+        # Look-up and comparison happen whatever is wrong, so that time tells neither that nor which ids exist.
+        stored = await find_key(self._database, shown.id if shown else "")
         secret = shown.secret if shown else ""
         is_current = self._pepper.matches(secret, stored.digest if stored else _NO_DIGEST)
         is_previous = self._pepper.matches(secret, (stored.previous_digest if stored else None) or _NO_DIGEST)
@@ -223,6 +227,10 @@ def has_version(key: ApiKey, version: int) -> bool:
     """Whether the key is usable with the secret of this version: its own, or the one before in its time of grace."""
     is_in_grace = version == key.version - 1 and key.previous_until is not None and key.previous_until > now()
     return is_usable(key) and (version == key.version or is_in_grace)
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode()).digest()
 
 
 def _token(authorization: str) -> str:

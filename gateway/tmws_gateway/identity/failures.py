@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Sequence
 from typing import cast
 
 from cachetools import TTLCache
 
+from tmws_gateway.identity.addresses import network_of
 from tmws_shared.problems import TooManyRequests
 from tmws_shared.redis import OptionalRedis, RedisDown
 
@@ -93,14 +93,5 @@ def _limits(names: Sequence[str]) -> Sequence[int]:
 
 
 def _names(address: str, key_id: str | None) -> list[str]:
-    network = _network_of(address)
+    network = network_of(address)
     return [_PREFIX + network, *([f"{_PREFIX}{network}/{key_id}"] if key_id else [])]
-
-
-def _network_of(address: str) -> str:
-    """The part of an address that one caller cannot change: of IPv6, everybody has 2**64."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))

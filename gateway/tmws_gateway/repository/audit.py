@@ -53,7 +53,8 @@ _ADD_RECORDS = f"""
 _CHAINED = f"seq, hash, version, {_PLAIN}, field_digests, duration_us, {_OCCURRED}"
 _SHOWN = f"""seq, encode(hash, 'hex') AS hash, {_PLAIN}, occurred_at, field_digests,
     duration_us / 1000.0::double precision AS duration_ms"""
-_PREVIOUS = "(SELECT p.hash FROM audit_records p WHERE p.seq = audit_records.seq - 1) AS previous"
+_PREVIOUS = """coalesce((SELECT p.hash FROM audit_records p WHERE p.seq = audit_records.seq - 1),
+    (SELECT b.hash FROM audit_beginnings b WHERE b.seq = audit_records.seq - 1)) AS previous"""
 _ADD_CHECKPOINT = """INSERT INTO audit_checkpoints (seq, hash, made_at, public_key, signature)
     VALUES ($1, $2, $3, $4, $5)"""
 _CHECKPOINT = f"seq, hash, public_key, signature, {_MICROSECONDS.format('made_at')} AS made_us"
@@ -61,6 +62,15 @@ _CHECKPOINTS = f"""SELECT {_CHECKPOINT} FROM audit_checkpoints
     WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3"""  # noqa: S608 -- our own columns
 _LAST_CHECKPOINT = f"""SELECT {_CHECKPOINT} FROM audit_checkpoints
     WHERE seq <= $1 ORDER BY seq DESC LIMIT 1"""  # noqa: S608 -- our own columns
+_LAST_BEFORE = f"""SELECT {_CHECKPOINT} FROM audit_checkpoints
+    WHERE seq > $1 AND seq <= $2 AND made_at < $3 ORDER BY seq DESC LIMIT 1"""  # noqa: S608 -- our own columns
+_BEGINNING = f"SELECT {_CHECKPOINT} FROM audit_beginnings ORDER BY seq DESC LIMIT 1"  # noqa: S608 -- our own columns
+_ADD_BEGINNING = _ADD_CHECKPOINT.replace("audit_checkpoints", "audit_beginnings")
+_FIRST_RECORD = "SELECT min(seq) FROM audit_records"
+# Nobody may remove records except within these three statements, and there the trigger looks at which ones.
+_MAY_REMOVE = "GRANT DELETE ON audit_records TO CURRENT_USER"
+_REMOVE = "DELETE FROM audit_records WHERE seq <= $1"
+_MAY_NOT_REMOVE = "REVOKE DELETE ON audit_records FROM CURRENT_USER"
 _NEWEST_FIRST = Keyset((("seq", "bigint"),), descending=True)
 _EQUAL = (
     "subject", "key_id", "persona", "address", "action", "resource", "decision", "status", "request_id", "trace_id",
@@ -171,9 +181,7 @@ async def list_events(
 
 async def add_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
     """Add a checkpoint."""
-    made_at = _EPOCH + timedelta(microseconds=checkpoint.made_at)
-    fields = (checkpoint.seq, checkpoint.hash, made_at, checkpoint.public_key, checkpoint.signature)
-    await connection.execute(_ADD_CHECKPOINT, *fields)
+    await connection.execute(_ADD_CHECKPOINT, *_fields(checkpoint))
 
 
 async def read_checkpoints(database: Database, after: int, until: int, limit: int) -> list[Checkpoint]:
@@ -186,6 +194,31 @@ async def last_checkpoint(database: Database | Connection, until: int = LAST) ->
     """Return the last checkpoint at or before a record."""
     row = await database.fetchrow(_LAST_CHECKPOINT, until)
     return None if row is None else _checkpoint(row)
+
+
+async def last_checkpoint_before(database: Database, moment: datetime, after: int, until: int) -> Checkpoint | None:
+    """Return the last checkpoint made before a moment, of the records after one and up to another."""
+    row = await database.fetchrow(_LAST_BEFORE, after, until, moment)
+    return None if row is None else _checkpoint(row)
+
+
+async def find_beginning(database: Database | Connection) -> Checkpoint | None:
+    """Return behind which record the chain begins; None when that is the first one."""
+    row = await database.fetchrow(_BEGINNING)
+    return None if row is None else _checkpoint(row)
+
+
+async def find_first_seq(database: Database) -> int | None:
+    """Return the number of the first record that is there."""
+    return await database.fetchval(_FIRST_RECORD)
+
+
+async def begin_behind(connection: Connection, beginning: Checkpoint) -> None:
+    """Let the chain begin behind a record, and remove all up to it; the caller has locked it."""
+    await connection.execute(_ADD_BEGINNING, *_fields(beginning))
+    await connection.execute(_MAY_REMOVE)
+    await connection.execute(_REMOVE, beginning.seq)
+    await connection.execute(_MAY_NOT_REMOVE)
 
 
 def _where(namespace: str | None, wanted: AuditFilter) -> Conditions:
@@ -223,6 +256,11 @@ def _moment(microseconds: str) -> str:
 
 def _shown(row: Row) -> AuditEvent:
     return AuditEvent.model_validate({name: row[name] for name in AuditEvent.model_fields})
+
+
+def _fields(checkpoint: Checkpoint) -> tuple[int, bytes, datetime, bytes, bytes]:
+    made_at = _EPOCH + timedelta(microseconds=checkpoint.made_at)
+    return checkpoint.seq, checkpoint.hash, made_at, checkpoint.public_key, checkpoint.signature
 
 
 def _checkpoint(row: Row) -> Checkpoint:

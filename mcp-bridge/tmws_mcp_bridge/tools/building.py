@@ -15,7 +15,17 @@ from tmws_mcp_bridge.results import JsonSchema
 ToolFunction = Callable[..., Any]
 # Limits that few calls come near; a call that does is told so.
 _UNSAID = frozenset(
-    {"maxLength", "minLength", "pattern", "maxItems", "exclusiveMaximum", "additionalProperties", "title"}
+    {
+        "additionalProperties",
+        "examples",
+        "exclusiveMaximum",
+        "maxItems",
+        "maxLength",
+        "minLength",
+        "minimum",
+        "pattern",
+        "title",
+    }
 )
 
 

@@ -10,11 +10,12 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tmws_contracts.common import Metadata, Slug, UtcTime
-from tmws_contracts.memory import MAX_RESULTS, Content, LifetimeSeconds, Query, Tags
+from tmws_contracts.memory import MAX_RESULTS, Content, LifetimeSeconds, Query, Tags, Visibility
 from tmws_mcp_bridge.client import Call, Gateway
 from tmws_mcp_bridge.errors import InvalidArguments
 from tmws_mcp_bridge.results import JsonObject, list_schema, object_schema, only_given, without_blanks
 from tmws_mcp_bridge.tools.building import Offer, reading, writing
+from tmws_shared.fencing import tricks_in
 
 _MEMORIES = "/api/v1/memory"
 # What tells an agent nothing, and would cost it tokens with every memory.
@@ -31,12 +32,16 @@ Words = Annotated[Query, Field(description="in natural words")]
 HowMany = Annotated[int, Field(ge=1, le=MAX_RESULTS)]
 Similarity = Annotated[float, Field(ge=-1, le=1, description="least cosine similarity; better left out")]
 Passage = Annotated[Content, Field(description="one fact or passage, at most 64 KiB")]
-Weight = Annotated[float, Field(ge=0, le=1, description="0 trivial to 1 vital")]
+Weight = Annotated[float, Field(ge=0, le=1)]
+Importance = Annotated[Weight, Field(description="0 trivial to 1 vital")]
 Facts = Annotated[Metadata, Field(description="your own facts about it")]
+Whose = Annotated[Slug, Field(description="whose, if you are a persona")]
+Alone = Annotated[bool, Field(description="hidden from the others")]
 MemoryId = Annotated[UUID, Field(description="of the memory")]
 Erase = Annotated[bool, Field(description="erase it at once, for good; otherwise it can be restored for 30 days")]
 
 _NO_FACTS: Facts = {}
+_NO_TAGS: Tags = []
 
 
 class RecallOrder(StrEnum):
@@ -76,12 +81,21 @@ class MemoryTools:
         results = [_show(item) for item in answer["results"]]
         return without_blanks({"degraded": answer.get("degraded")}) | {"results": results}
 
-    async def store_memory(self, content: Passage, importance: Weight = 0.5, metadata: Facts = _NO_FACTS) -> JsonObject:
+    async def store_memory(
+        self,
+        content: Passage,
+        importance: Importance = 0.5,
+        metadata: Facts = _NO_FACTS,
+        tags: Tags = _NO_TAGS,
+        persona_id: Whose | SkipJsonSchema[None] = None,
+        private: Alone = False,
+    ) -> JsonObject:
         """Keep something worth remembering. The same content again changes nothing and says `deduplicated`.
 
-        Example: {"content": "Staging deploys from main at 06:00 UTC.", "importance": 0.7, "metadata": {"from": "Ada"}}
+        Example: {"content": "Staging deploys from main at 06:00 UTC.", "importance": 0.7, "tags": ["deploy"]}
         """
-        body = {"content": content, "importance": importance, "metadata": metadata}
+        body: JsonObject = {"content": content, "importance": importance, "metadata": metadata}
+        body |= only_given(persona_id=persona_id, tags=tags or None, visibility=Visibility.PRIVATE if private else None)
         with self._gateway.once(Call("POST", f"{_MEMORIES}/store", body)) as call:
             return _show(await self._gateway.send(call))
 
@@ -138,7 +152,7 @@ def _show(memory: JsonObject) -> JsonObject:
     shown = _rounded(memory)
     if "signals" in shown:
         shown["signals"] = {name: part for name, part in _rounded(shown["signals"]).items() if part}
-    return without_blanks(shown, _UNSHOWN)
+    return without_blanks(shown | {"suspicious": tricks_in(str(memory.get("content", "")))}, _UNSHOWN)
 
 
 def _rounded(document: JsonObject) -> JsonObject:

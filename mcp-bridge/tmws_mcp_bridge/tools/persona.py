@@ -11,8 +11,8 @@ from tmws_contracts.persona_match import MAX_MATCHES, WorkText
 from tmws_mcp_bridge.client import Call, Gateway
 from tmws_mcp_bridge.results import JsonObject, list_schema, object_schema, without_blanks
 from tmws_mcp_bridge.tools.building import Offer, reading
+from tmws_mcp_bridge.waking import PERSONAS, WakeUps
 
-PERSONAS = "/api/v1/personas"
 _PERSONA = object_schema({"id": "str", "name": "str", "capabilities": "list", "score": "float"})
 _MATCH_OUTPUT = object_schema({"personas": list_schema(_PERSONA), "degraded": "list"}, ["personas"])
 _WAKE_UP_OUTPUT = object_schema({"text": "str", "missing": "list"}, ["text"])
@@ -49,7 +49,7 @@ class PersonaTools:
 
         Example: {"persona_id": "athena"}
         """
-        pack = await self._gateway.send(Call("GET", f"{PERSONAS}/{persona_id}/wake-up"))
+        pack = await WakeUps(self._gateway).wake_up(persona_id)
         return {"text": pack["text"]} | without_blanks({"missing": pack.get("missing")})
 
 

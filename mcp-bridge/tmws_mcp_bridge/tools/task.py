@@ -16,10 +16,10 @@ from tmws_mcp_bridge.client import Call, Gateway
 from tmws_mcp_bridge.errors import InvalidArguments
 from tmws_mcp_bridge.results import JsonObject, JsonSchema, list_schema, object_schema, only_given, without_blanks
 from tmws_mcp_bridge.tools.building import Offer, reading, writing
-from tmws_mcp_bridge.tools.claim import MAX_POLL_S, TASKS, claim, show_task
+from tmws_mcp_bridge.tools.claim import MAX_POLL_S, TASKS, claim, name_of, show_task
 
 _TASK = object_schema({"id": "str", "title": "str", "status": "str", "version": "int"}, ["id", "title", "status"])
-_OUTPUT = object_schema({"task": "dict", "tasks": "list", "lease": "dict", "next_cursor": "str", "deleted": "str"})
+_OUTPUT = object_schema({"task": "dict", "tasks": "list", "comments": "list", "next_cursor": "str", "deleted": "str"})
 _LIST_OUTPUT = object_schema({"tasks": list_schema(_TASK), "next_cursor": "str"}, ["tasks"])
 
 _DETAILS = "title description priority assigned_persona metadata labels due_at parent_id depends_on capabilities"
@@ -38,6 +38,7 @@ _FIELDS = {
     "ask": frozenset({"id", "claim_token", "question"}),
     "answer": frozenset({"id", "answer"}),
     "fail": frozenset({"id", "claim_token", "error"}),
+    "comment": frozenset({"id", "body", "limit", "cursor"}),
 }
 _REQUIRED = dict.fromkeys(_FIELDS, ("id",)) | {
     "create": ("title",),
@@ -61,7 +62,7 @@ _UNSHOWN = frozenset(
 Operation = Annotated[
     Literal[
         "create", "get", "list", "update", "complete", "delete", "claim", "heartbeat", "release", "progress", "ask",
-        "answer", "fail",
+        "answer", "fail", "comment",
     ],
     Field(json_schema_extra={"enum": [operation for operation in _FIELDS if operation not in _AT_WORK]}),
 ]  # fmt: skip
@@ -81,6 +82,9 @@ def _show_fields(schema: JsonSchema) -> None:
     schema["properties"] = {name: field for name, field in fields.items() if name not in _UNSHOWN}
     for field in schema["properties"].values():
         field.pop("default", None)
+
+
+Said = Annotated[str, Field(max_length=16_384)]
 
 
 class TaskData(BaseModel):
@@ -112,6 +116,7 @@ class TaskData(BaseModel):
     note: Note = ""
     question: Note = ""
     answer: Note = ""
+    body: Said = ""
     q: str = Field("", max_length=1024, description="words to search for")
     ready: bool = False
     label: Label = ""
@@ -130,7 +135,7 @@ Words = Annotated[str, Field(max_length=1024, description="words to search for")
 Startable = Annotated[bool, Field(description="can be started now")]
 Place = Annotated[str, Field(max_length=1024, description="next_cursor of the page before")]
 _NO_DATA = TaskData.model_validate({})
-Data = Annotated[TaskData, Field(description="the operation's fields")]
+Data = Annotated[TaskData, Field()]
 
 
 class TaskTools:
@@ -147,8 +152,8 @@ class TaskTools:
     async def manage_task(self, operation: Operation, task_data: Data = _NO_DATA) -> JsonObject:
         """Manage the team's tasks; to work on one yourself, use claim_task and report_task.
 
-        create needs title; get, update, complete, delete, fail and answer need id. update changes the fields given,
-        null clears one. answer replies to an agent's question. list filters by q, ready, status, label, …
+        create needs title; all others but list need id. update changes the fields given, null clears one. answer
+        replies to an agent's question. comment says body, or lists what was said. list filters by q, ready, status, …
         Example: {"operation": "create", "task_data": {"title": "Write the release notes", "priority": "high"}}
         """
         _check(operation, task_data)
@@ -157,8 +162,11 @@ class TaskTools:
             return await self._list(fields, "task_data")
         if operation == "create":
             return await self._write(Call("POST", TASKS, fields, within="task_data"))
+        if operation == "comment":
+            return await self._comment(f"{TASKS}/{fields.pop('id')}/comments", fields)
         if operation == "claim":
-            wanted = Call("POST", f"{TASKS}/claim", {"agent_id": self._agent, **fields}, within="task_data")
+            named = {"agent_id": name_of(fields.get("personas", []), self._agent), **fields}
+            wanted = Call("POST", f"{TASKS}/claim", named, within="task_data")
             return {"tasks": [show_task(task) for task in await claim(self._gateway, wanted)]}
         return await self._one(operation, fields.pop("id"), fields)
 
@@ -193,6 +201,13 @@ class TaskTools:
         body = fields if operation == "update" else None
         answer = await self._gateway.send(Call(method, path, body, None, headers, "task_data"))
         return {"deleted": task_id} if operation == "delete" else {"task": show_task(answer)}
+
+    async def _comment(self, path: str, fields: JsonObject) -> JsonObject:
+        if "body" in fields:
+            with self._gateway.once(Call("POST", path, {"body": fields["body"]}, within="task_data")) as call:
+                return {"comments": [await self._gateway.send(call)]}
+        page = await self._gateway.send(Call("GET", path, query=fields, within="task_data"))
+        return {"comments": page["items"]} | without_blanks({"next_cursor": page["next_cursor"]})
 
     async def _write(self, call: Call) -> JsonObject:
         with self._gateway.once(call) as keyed:

@@ -11,8 +11,9 @@ from fastmcp.server.context import Context
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tmws_contracts.common import Limit, Line, Metadata
+from tmws_contracts.common import Document, Limit, Line, Metadata
 from tmws_contracts.schedules import Cron, Zone
+from tmws_contracts.workflow import WorkflowType
 from tmws_mcp_bridge.client import Call, Gateway
 from tmws_mcp_bridge.errors import CallFailed, InvalidArguments
 from tmws_mcp_bridge.results import JsonObject, list_schema, object_schema, only_given, without_blanks
@@ -43,6 +44,8 @@ WorkflowId = Annotated[UUID, Field()]
 ExecutionId = Annotated[UUID, Field()]
 Parameters = Annotated[Metadata, Field(description="what its `inputs` ask for")]
 Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S, description="for its end")]
+Definition = Annotated[Document, Field(description="steps, and if need be inputs (a JSON schema) and output")]
+Changed = Annotated[UUID, Field(description="to change this one")]
 Name = Annotated[Line, Field(description="exactly this one")]
 
 _NO_PARAMETERS: Parameters = {}
@@ -61,6 +64,7 @@ class WorkflowTools:
             reading(self.workflow_status, _OUTPUT),
             reading(self.list_workflows, _LIST_OUTPUT),
             reading(self.diagnose_execution, _DIAGNOSIS_OUTPUT),
+            writing(self.save_workflow, _WORKFLOW, is_destructive=True),
             writing(self.schedule_workflow, _SCHEDULE_OUTPUT),
             reading(self.list_schedules, _SCHEDULES_OUTPUT),
         ]
@@ -124,7 +128,28 @@ class WorkflowTools:
         Example: {"execution_id": "0190b5d3-…"}
         """
         found = await self._gateway.send(Call("GET", f"{_EXECUTIONS}/{execution_id}/diagnosis"))
-        return {**found, "steps": [without_blanks(step) for step in found["steps"]]}
+        return {**found, "steps": [_show_step(step) for step in found["steps"]]}
+
+    async def save_workflow(
+        self,
+        name: Line,
+        config: Definition,
+        workflow_type: WorkflowType = WorkflowType.SEQUENTIAL,
+        workflow_id: Changed | SkipJsonSchema[None] = None,
+    ) -> JsonObject:
+        """Define a workflow, or give one a new definition; what runs already keeps its own.
+
+        A step has an id, uses and with; in a dag also needs. uses: transform, task, agent (done by its persona),
+        approval, memory.search, memory.store, http, delay, signal, map, workflow. Strings may hold
+        expressions: ${{ inputs.topic }}, ${{ steps.<id>.output }}.
+        Example: {"name": "Notes", "config": {"inputs": {"type": "object"}, "steps": [{"id": "write", "uses": "agent",
+        "persona": "muses", "with": {"instructions": "Write the notes."}}], "output": "${{ steps.write.output }}"}}
+        """
+        body = {"name": name, "workflow_type": workflow_type, "config": config}
+        if workflow_id is not None:
+            return _show_workflow(await self._gateway.send(Call("PUT", f"{_WORKFLOWS}/{workflow_id}", body)))
+        with self._gateway.once(Call("POST", _WORKFLOWS, body)) as call:
+            return _show_workflow(await self._gateway.send(call))
 
     async def schedule_workflow(
         self,
@@ -178,9 +203,13 @@ async def _tell(ctx: Context, seen: JsonObject) -> None:
 
 def _show(execution_id: str, execution: dict[str, Any]) -> JsonObject:
     status = execution["status"]
-    steps = [{name: step[name] for name in _SHOWN_OF_STEP if step[name] is not None} for step in execution["steps"]]
+    steps = [_show_step({name: step[name] for name in _SHOWN_OF_STEP}) for step in execution["steps"]]
     rest = without_blanks({"steps": steps, "output": execution.get("output"), "error": execution.get("error")})
     return {"execution_id": execution_id, "status": status, "finished": status in _ENDED, **rest}
+
+
+def _show_step(step: JsonObject) -> JsonObject:
+    return without_blanks({**step, "waiting_for": without_blanks(step["waiting_for"] or {})})
 
 
 def _show_workflow(workflow: dict[str, Any]) -> JsonObject:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import Depends, Header, Request, Response
 from starlette.background import BackgroundTask
 
 from tmws_contracts.embedding import (
@@ -22,9 +22,10 @@ from tmws_contracts.embedding import (
 from tmws_embedding.batcher import Lane, lane_of
 from tmws_embedding.service import EmbeddingService, Known
 from tmws_shared.replies import send_model
+from tmws_shared.routing import StrictRouter
 
 CLIENT_CLOSED_REQUEST = 499
-router = APIRouter(tags=["embedding"])
+router = StrictRouter(tags=["embedding"])
 
 
 async def _service(request: Request) -> EmbeddingService:

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -32,8 +32,9 @@ from tmws_memory.parameters import CanRead, CanWrite, Filters
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
 from tmws_shared.replies import Cursor, send, send_model
+from tmws_shared.routing import StrictRouter
 
-bulk_router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
+bulk_router = StrictRouter(prefix="/api/v1/memory", tags=["memory"])
 
 _KEY = r"^[\x21-\x7e]+$"
 _LINES: dict[str, Any] = {

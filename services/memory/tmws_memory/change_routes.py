@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from tmws_contracts.common import Limit, Page
 from tmws_contracts.memory import Memory
@@ -16,8 +16,9 @@ from tmws_memory.parameters import CanDelete, CanRead, CanShare, CanWrite
 from tmws_memory.sharing import Sharing
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import Cursor, IfMatch, send, send_model
+from tmws_shared.routing import StrictRouter
 
-change_router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
+change_router = StrictRouter(prefix="/api/v1/memory", tags=["memory"])
 
 
 async def _batches(request: Request) -> Batches:

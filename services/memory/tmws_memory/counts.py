@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tmws_contracts.memory import MemoryStats, Tier
-from tmws_memory.visibility import LIVE, MINE, SHARED, Reader
+from tmws_contracts.persona_figures import PersonaMemories
+from tmws_memory.visibility import LIVE, MINE, SHARED, VISIBLE, Reader
 from tmws_shared.database import Connection
 from tmws_shared.tallies import Tally
 
@@ -23,6 +24,9 @@ _STATS: Final = f"""
           UNION ALL
           SELECT {_COUNTS} FROM memory_count_changes WHERE collection = ANY(ARRAY(SELECT id FROM mine))) t
 """  # noqa: S608 -- our own fragments
+# Through an index by persona.
+_OF_PERSONA: Final = f"""SELECT count(*) AS memories, max(m.created_at) AS newest_at FROM memories m
+    WHERE {VISIBLE} AND m.namespace = $1 AND m.persona_id = $5"""  # noqa: S608 -- our own fragments
 TALLY: Final = Tally("memory_counts", "memory_count_changes", ("collection",), _NAMES)
 
 
@@ -32,3 +36,9 @@ async def read_stats(connection: Connection, reader: Reader) -> MemoryStats:
     by_tier = {tier: row[tier.value] for tier in Tier}
     others = {name: row[name] for name in ("deleted", "pending", "shared", "collections", "bytes", "folded", "settled")}
     return MemoryStats(by_tier=by_tier, **others)
+
+
+async def count_for_persona(connection: Connection, reader: Reader, persona_id: str) -> PersonaMemories:
+    """Count the memories of a persona that the reader may see."""
+    row: Any = await connection.fetchrow(_OF_PERSONA, *reader.values, persona_id)
+    return PersonaMemories(memories=row["memories"], newest_at=row["newest_at"])

@@ -10,8 +10,7 @@ from time import monotonic
 
 from tmws_contracts.memory import NewMemory
 from tmws_memory.directory import Directory
-from tmws_memory.embedding_client import BATCH, EmbeddingClient, Vectors
-from tmws_memory.errors import EmbeddingDown
+from tmws_memory.embedding_client import EmbeddingClient, Vectors
 from tmws_memory.indexing import Embedded, Index
 from tmws_memory.parts import split_content
 from tmws_memory.settings import MemorySettings
@@ -20,6 +19,7 @@ from tmws_memory.terms import count_terms, term_key
 from tmws_memory.visibility import check_persona, owner_of
 from tmws_shared.auth import Principal
 from tmws_shared.clock import now
+from tmws_shared.embedding import BATCH, EmbeddingDown
 
 # Above this many characters the words are counted in a thread, so that other requests go on.
 LONG_CONTENT = 4096

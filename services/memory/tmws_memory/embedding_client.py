@@ -5,31 +5,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
-from tmws_contracts.embedding import MODEL_HEADER, PRECISION_HEADER, RAW_VECTORS, ServedModels
-from tmws_memory.errors import EmbeddingDown
+from tmws_contracts.embedding import ServedModels
 from tmws_memory.models import DIMENSION
 from tmws_shared.auth import Principal
-from tmws_shared.http import Answer, ServiceClient, UpstreamProblem
+from tmws_shared.embedding import BATCH, EmbeddingDown, ModelName, RawVectors, fetch_vectors
+from tmws_shared.http import ServiceClient, UpstreamProblem
 from tmws_shared.problems import Unavailable
 
 # A search without meaning now is worth more than one with meaning later.
 QUERY_TIMEOUT_S = 2.0
 CONTENT_TIMEOUT_S = 20.0
-BATCH = 64
-_FLOAT_BYTES = 4
 # How pgvector begins a halfvec on the wire: its dimension, and a number that it keeps for later.
 _HALFVEC: Final = struct.pack(">HH", DIMENSION, 0)
-
-
-class ModelName(NamedTuple):
-    """A model and the arithmetic it is run in."""
-
-    name: str
-    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +85,12 @@ class EmbeddingClient:
         is_cached: bool,
         model: ModelName | None = None,
     ) -> Vectors:
-        named = {"model": model.name, "precision": model.precision} if model else {}
-        try:
-            answer = await self._service.call(
-                "POST",
-                "/embed",
-                caller,
-                json={"texts": list(texts), "cache": is_cached, **named},
-                headers={"accept": RAW_VECTORS},
-                timeout_s=timeout_s,
-            )
-        except (Unavailable, UpstreamProblem) as error:
-            raise EmbeddingDown("The embedding service is not available.") from error
-        return _vectors(answer, len(texts))
+        found = await fetch_vectors(self._service, caller, texts, timeout_s, model=model, is_cached=is_cached)
+        return _vectors(found)
 
 
-def _vectors(answer: Answer, count: int) -> Vectors:
-    if len(answer.content) != count * DIMENSION * _FLOAT_BYTES:
+def _vectors(found: RawVectors) -> Vectors:
+    if found.dimension != DIMENSION:
         raise EmbeddingDown(f"The embedding service does not answer with vectors of {DIMENSION} numbers.")
-    rows = np.frombuffer(answer.content, "<f4").reshape(count, DIMENSION).astype(">f2")
-    return Vectors(
-        answer.headers[MODEL_HEADER], answer.headers[PRECISION_HEADER], [_HALFVEC + row.tobytes() for row in rows]
-    )
+    rows = np.frombuffer(found.content, "<f4").reshape(-1, DIMENSION).astype(">f2")
+    return Vectors(*found.model, [_HALFVEC + row.tobytes() for row in rows])

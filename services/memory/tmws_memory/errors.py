@@ -4,7 +4,7 @@ ProblemError
 ├── NotFound ─── MemoryNotFound, ShareNotFound, ConsolidationNotFound
 ├── Forbidden ─── ForeignPersona, OnlyShared
 ├── Conflict ─── ContentKnown, ChangedSince
-└── Unavailable ─── EmbeddingDown
+└── Unavailable ─── EmbeddingDown (tmws_shared.embedding)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from tmws_contracts.common import FieldProblem
-from tmws_shared.problems import Conflict, Forbidden, NotFound, Unavailable
+from tmws_shared.problems import Conflict, Forbidden, NotFound
 
 
 class MemoryNotFound(NotFound):
@@ -45,10 +45,6 @@ class ContentKnown(Conflict):
     def __init__(self, memory_id: UUID | None) -> None:
         shown = None if memory_id is None else str(memory_id)
         super().__init__("The same content is remembered there already.", memory_id=shown)
-
-
-class EmbeddingDown(Unavailable):
-    """The meaning of the text cannot be computed now."""
 
 
 class ConsolidationNotFound(NotFound):

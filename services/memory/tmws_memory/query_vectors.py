@@ -8,9 +8,10 @@ from time import monotonic
 from typing import Final, TypeAlias
 
 from tmws_memory.directory import Directory
-from tmws_memory.embedding_client import EmbeddingClient, ModelName
+from tmws_memory.embedding_client import EmbeddingClient
 from tmws_shared.auth import Principal
 from tmws_shared.database import Database
+from tmws_shared.embedding import ModelName
 
 KEPT: Final = 1_000
 # A worker that finds a new model waits for longer than this before it changes the first vector (pending.py).

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
-from tmws_contracts.common import Limit, Page
+from tmws_contracts.common import Limit, Page, Slug
 from tmws_contracts.memory import Memory, MemorySearch, MemoryStats, NewMemory, SearchResults, StoredMemory
+from tmws_contracts.persona_figures import PersonaMemories
 from tmws_memory.bulk_routes import bulk_router
 from tmws_memory.change_routes import change_router
 from tmws_memory.parameters import CanRead, CanWrite, Filters
@@ -18,9 +19,10 @@ from tmws_memory.service import MemoryService
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
 from tmws_shared.replies import Cursor, send, send_model
+from tmws_shared.routing import StrictRouter
 
-router = APIRouter(prefix="/api/v1/memory", tags=["memory"])
-stats_router = APIRouter(tags=["system"])
+router = StrictRouter(prefix="/api/v1/memory", tags=["memory"])
+stats_router = StrictRouter(tags=["system"])
 
 
 async def _service(request: Request) -> MemoryService:
@@ -95,6 +97,12 @@ async def get_memory(caller: CanRead, memories: Memories, memory_id: UUID) -> Re
 async def count_memories(caller: CanRead, memories: Memories) -> Response:
     """Count memories, for the gateway's own statistics."""
     return send_model(await memories.stats(caller))
+
+
+@stats_router.get("/stats/personas/{persona_id}", response_model=PersonaMemories)
+async def count_memories_of_persona(caller: CanRead, memories: Memories, persona_id: Slug) -> Response:
+    """Count the memories of a persona, for the persona service."""
+    return send_model(await memories.stats_of_persona(caller, persona_id))
 
 
 # The literal paths come before those with an id.

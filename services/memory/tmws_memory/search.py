@@ -12,7 +12,6 @@ import orjson
 
 from tmws_contracts.memory import MemorySearch, SearchMode
 from tmws_memory.accesses import AccessLog
-from tmws_memory.errors import EmbeddingDown
 from tmws_memory.lexical import Scope, read_words
 from tmws_memory.nearest import Wanted, beside, few_passing, find_candidates, passing
 from tmws_memory.query_vectors import QueryVector, QueryVectors
@@ -25,6 +24,7 @@ from tmws_memory.words import Matches
 from tmws_shared.auth import Principal
 from tmws_shared.clock import now
 from tmws_shared.database import Connection, Database
+from tmws_shared.embedding import EmbeddingDown
 
 POOL_MIN: Final = 50
 # So many of the best candidates lend a share of their score to their neighbours.

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from tmws_contracts.common import Page
 from tmws_contracts.memory import Memory, MemoryStats, NewMemory, StoredMemory
-from tmws_memory.counts import read_stats
+from tmws_contracts.persona_figures import PersonaMemories
+from tmws_memory.counts import count_for_persona, read_stats
 from tmws_memory.drafts import Draft, Drafts
 from tmws_memory.errors import MemoryNotFound
 from tmws_memory.history import Author
@@ -48,10 +49,17 @@ class MemoryService:
         for _ in range(STORE_ATTEMPTS):
             index = None if is_known else await self._drafts.index(caller, draft.state.passage)
             try:
-                return await do_once(self._database, attempt, lambda c, i=index: _write(c, caller, draft, i))
+                return await self._store(caller, draft, index, attempt)
             except _Vanished:
                 is_known = False
         raise Unavailable("The content is deleted as fast as it is stored.")
+
+    async def _store(self, caller: Principal, draft: Draft, index: Index | None, attempt: Attempt) -> Reply:
+        if attempt.key is not None:
+            return await do_once(self._database, attempt, lambda connection: _write(connection, caller, draft, index))
+        # Each of its statements is whole by itself, and beginning and ending are two round trips.
+        async with self._database.connection() as connection:
+            return await _write(connection, caller, draft, index)
 
     async def get(self, caller: Principal, memory_id: UUID) -> Memory:
         """Return a memory.
@@ -83,6 +91,11 @@ class MemoryService:
         """Count the namespace's memories, as far as the caller may see them."""
         async with self._database.connection() as connection:
             return await read_stats(connection, reader_for(caller))
+
+    async def stats_of_persona(self, caller: Principal, persona_id: str) -> PersonaMemories:
+        """Count a persona's memories, as far as the caller may see them."""
+        async with self._database.connection() as connection:
+            return await count_for_persona(connection, reader_for(caller), persona_id)
 
 
 def location_of(memory_id: UUID) -> str:

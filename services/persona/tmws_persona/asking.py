@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from tmws_contracts.common import JsonObject
 from tmws_contracts.persona_wake_up import Missing, Reason
 from tmws_persona.errors import PartMissing
-from tmws_persona.fencing import excerpt
 from tmws_shared.auth import Principal
+from tmws_shared.fencing import excerpt
 from tmws_shared.http import ServiceClient, UpstreamProblem, remaining_s
 from tmws_shared.problems import Unavailable
 

@@ -6,25 +6,15 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
-from typing import Final, NamedTuple
+from typing import Final
 
-from tmws_contracts.embedding import DIMENSION_HEADER, MODEL_HEADER, PRECISION_HEADER, RAW_VECTORS
-from tmws_persona.errors import EmbeddingDown
 from tmws_shared.auth import Principal
-from tmws_shared.http import Answer, ServiceClient, UpstreamProblem
-from tmws_shared.problems import Unavailable
+from tmws_shared.embedding import ModelName, RawVectors, fetch_vectors
+from tmws_shared.http import ServiceClient
 
 # A match without meaning now is worth more than one with meaning later.
 TIMEOUT_S: Final = 2.0
-BATCH: Final = 64
 _FLOAT_BYTES: Final = 4
-
-
-class ModelName(NamedTuple):
-    """A model and the arithmetic it is run in."""
-
-    name: str
-    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +37,8 @@ class EmbeddingClient:
         Raises:
             EmbeddingDown: they cannot be had now.
         """
-        named = {"model": model.name, "precision": model.precision} if model else {}
-        body = {"texts": list(texts), **named}
-        try:
-            answer = await self._service.call(
-                "POST", "/embed", caller, json=body, headers={"accept": RAW_VECTORS}, timeout_s=TIMEOUT_S
-            )
-        except (Unavailable, UpstreamProblem) as error:
-            raise EmbeddingDown("The embedding service is not available.") from error
-        return Vectors(_model(answer), _split(answer, len(texts)))
+        found = await fetch_vectors(self._service, caller, texts, TIMEOUT_S, model=model)
+        return Vectors(found.model, _split(found, len(texts)))
 
 
 def similarity(first: bytes, second: bytes) -> float:
@@ -65,12 +48,6 @@ def similarity(first: bytes, second: bytes) -> float:
     return sum(map(mul, array("f", first), array("f", second)))
 
 
-def _model(answer: Answer) -> ModelName:
-    return ModelName(answer.headers[MODEL_HEADER], answer.headers[PRECISION_HEADER])
-
-
-def _split(answer: Answer, count: int) -> list[bytes]:
-    size = int(answer.headers[DIMENSION_HEADER]) * _FLOAT_BYTES
-    if len(answer.content) != count * size:
-        raise EmbeddingDown("The embedding service does not answer with a vector for each text.")
-    return [answer.content[start : start + size] for start in range(0, count * size, size)]
+def _split(found: RawVectors, count: int) -> list[bytes]:
+    size = found.dimension * _FLOAT_BYTES
+    return [found.content[start : start + size] for start in range(0, count * size, size)]

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from tmws_contracts.common import JsonObject
-from tmws_contracts.persona_wake_up import Count, Entry, EntryKind, Fact, Section
+from tmws_contracts.persona_wake_up import Entry, EntryKind, Fact, Section
 from tmws_persona.asking import Found
-from tmws_persona.fencing import excerpt, label
+from tmws_shared.fencing import excerpt, label
 
 TITLE_CHARS: Final = 160
 MEMORY_CHARS: Final = 240
@@ -33,11 +33,6 @@ def section_of(name: str, title: str, found: Found, make: Callable[[JsonObject],
     entries = [make(item) for item in found.items[:shown]]
     left_off = len(found.items) - len(entries)
     return section(name, title, entries, shown=shown, is_more_at_least=found.is_cut, left_off=left_off)
-
-
-def count_of(found: Found) -> Count:
-    """Return how many there are."""
-    return Count(value=len(found.items), is_at_least=found.is_cut)
 
 
 def facts_of(**facts: Any) -> dict[str, Fact]:

@@ -5,7 +5,7 @@ ProblemError
 ├── InvalidRequest ─┬─ IdNeeded
 │                   └─ ReservedId
 ├── Conflict ─── PersonaExists
-└── Unavailable ─── EmbeddingDown
+└── Unavailable ─── EmbeddingDown (tmws_shared.embedding)
 
 PartMissing is no problem of a request: the part is left out, and the answer says so.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from tmws_contracts.common import FieldProblem
 from tmws_contracts.persona_wake_up import Reason
-from tmws_shared.problems import Conflict, InvalidRequest, NotFound, Unavailable
+from tmws_shared.problems import Conflict, InvalidRequest, NotFound
 
 
 class PersonaNotFound(NotFound):
@@ -43,10 +43,6 @@ class ReservedId(InvalidRequest):
     def __init__(self) -> None:
         detail = "must not be `match`, which is a call"
         super().__init__(f"/id: {detail}", errors=[FieldProblem(pointer="/id", detail=detail)])
-
-
-class EmbeddingDown(Unavailable):
-    """Vectors cannot be had now."""
 
 
 class PartMissing(Exception):

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Final
 
 from tmws_contracts.persona_match import PersonaMatches, PersonaSearch
-from tmws_persona.embedding_client import BATCH, EmbeddingClient, ModelName, similarity
-from tmws_persona.errors import EmbeddingDown
+from tmws_persona.embedding_client import EmbeddingClient, similarity
 from tmws_persona.ranking import Candidate, rank
 from tmws_persona.repository import PersonaRepository, StoredVector
 from tmws_persona.service import PersonaService
 from tmws_shared.auth import Principal
 from tmws_shared.database import Database
+from tmws_shared.embedding import BATCH, EmbeddingDown, ModelName
 
 # Vectors made in one request at most; a namespace that has more new personas has them after a few.
 MAX_FRESH: Final = 4 * BATCH

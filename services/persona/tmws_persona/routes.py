@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from tmws_contracts.common import Limit, Page, Slug
 from tmws_contracts.persona import NewPersona, Persona, PersonaChange, PersonaStats
+from tmws_contracts.persona_figures import PersonaFigures
 from tmws_contracts.persona_match import PersonaMatches, PersonaSearch
-from tmws_contracts.persona_wake_up import DEFAULT_MAX_CHARS, MaxChars, PersonaFigures, WakeUp
+from tmws_contracts.persona_wake_up import DEFAULT_MAX_CHARS, MaxChars, NamesLookups, WakeUp
 from tmws_persona.figures import Figures
 from tmws_persona.matching import Matcher
 from tmws_persona.service import PersonaService
@@ -17,9 +18,10 @@ from tmws_persona.waking import Waking
 from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import IfMatch, send, send_model
+from tmws_shared.routing import StrictRouter
 
-router = APIRouter(prefix="/api/v1/personas", tags=["personas"])
-stats_router = APIRouter(tags=["system"])
+router = StrictRouter(prefix="/api/v1/personas", tags=["personas"])
+stats_router = StrictRouter(tags=["system"])
 
 CanRead = Annotated[Principal, Depends(NeedsScope("persona:read"))]
 CanWrite = Annotated[Principal, Depends(NeedsScope("persona:write"))]
@@ -110,12 +112,13 @@ async def wake_up_persona(
     waking: Annotated[Waking, Depends(_waking)],
     persona_id: Slug,
     max_chars: MaxChars = DEFAULT_MAX_CHARS,
+    names_lookups: NamesLookups = True,
 ) -> Response:
     """Return what an agent needs to go on as this persona: who it is, remembers, has to do, and looks after.
 
     Everything is read with the caller's rights; private memories are among it when the caller speaks for the persona.
     """
-    return send_model(await waking.wake_up(caller, persona_id, max_chars))
+    return send_model(await waking.wake_up(caller, persona_id, max_chars, names_lookups=names_lookups))
 
 
 @stats_router.get("/stats", response_model=PersonaStats)

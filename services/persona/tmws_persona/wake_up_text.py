@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tmws_contracts.persona_wake_up import Board, Duty, Entry, Identity, Missing, Section, WakeUp
-from tmws_persona.fencing import ELLIPSIS, excerpt, fence, one_line
+from tmws_shared.fencing import ELLIPSIS, excerpt, fence, one_line
 
 # An identity may take so much of all; the rest is for what there is to know and to do.
 _IDENTITY_SHARE: Final = 0.5
@@ -51,12 +51,13 @@ def _as_many_as_fit(names: Sequence[str], max_chars: int) -> list[str]:
     return kept
 
 
-def fit(pack: WakeUp, max_chars: int) -> WakeUp:
+def fit(pack: WakeUp, max_chars: int, *, names_lookups: bool = True) -> WakeUp:
     """Return the pack with its text, of at most `max_chars` characters: the longest lists are cut first."""
+    lookups = [_lookups(duty) for duty in pack.duties] if names_lookups else []
     sections = list(sections_of(pack))
     blocks = {section.name: _block(section) for section in sections if not _is_empty(section)}
     by_name = {section.name: section for section in sections}
-    frame = len(_text(pack, {}))
+    frame = len(_text(pack, {}, lookups))
     while frame + sum(len(block) + 2 for block in blocks.values()) > max_chars:
         filled = [section for section in by_name.values() if section.items]
         longest = max(filled, key=lambda section: len(blocks[section.name]), default=None)
@@ -66,7 +67,7 @@ def fit(pack: WakeUp, max_chars: int) -> WakeUp:
         by_name[longest.name] = shorter
         blocks[longest.name] = _block(shorter)
     cut = _with_sections(pack, by_name)
-    return cut.model_copy(update={"text": _cut(_text(cut, blocks), max_chars)})
+    return cut.model_copy(update={"text": _cut(_text(cut, blocks, lookups), max_chars)})
 
 
 def sections_of(pack: WakeUp) -> Iterator[Section]:
@@ -94,11 +95,11 @@ def _with_sections(pack: WakeUp, by_name: dict[str, Section]) -> WakeUp:
     )
 
 
-def _text(pack: WakeUp, blocks: dict[str, str]) -> str:
+def _text(pack: WakeUp, blocks: dict[str, str], lookups: Sequence[str]) -> str:
     parts = [*_identity(pack.persona), f"# What you know, {pack.made_at:%Y-%m-%d %H:%M} UTC", _WARNING]
     parts += [blocks[section.name] for section in sections_of(pack) if section.name in blocks]
     parts.append(_nothing([section for section in sections_of(pack) if _is_empty(section)]))
-    parts += [_lookups(duty) for duty in pack.duties]
+    parts += lookups
     parts += _gaps(pack.missing)
     return "\n\n".join(part for part in parts if part)
 

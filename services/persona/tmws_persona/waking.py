@@ -24,8 +24,12 @@ class Waking:
         self._personas = personas
         self._clients = clients
 
-    async def wake_up(self, caller: Principal, persona_id: str, max_chars: int) -> WakeUp:
+    async def wake_up(
+        self, caller: Principal, persona_id: str, max_chars: int, *, names_lookups: bool = True
+    ) -> WakeUp:
         """Return the wake-up pack of a persona; a service that is down or refuses leaves a note.
+
+        Its text names the calls of `look_up` unless `names_lookups` is false.
 
         Raises:
             PersonaNotFound: there is no such persona.
@@ -49,7 +53,7 @@ class Waking:
             made_at=now(),
             text="",
         )
-        return fit(pack, max_chars)
+        return fit(pack, max_chars, names_lookups=names_lookups)
 
 
 def _identity(persona: Persona) -> Identity:

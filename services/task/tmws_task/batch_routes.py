@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from tmws_contracts.task_batch import TaskBatch, TaskBatchResult
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import send
+from tmws_shared.routing import StrictRouter
 from tmws_task.parameters import Batches, CanWrite
 
-batch_router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
+batch_router = StrictRouter(prefix="/api/v1/tasks", tags=["tasks"])
 
 
 @batch_router.post("/batch", response_model=TaskBatchResult)

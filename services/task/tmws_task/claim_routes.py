@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from tmws_contracts.task import Task, TaskCompletion, TaskStatus
 from tmws_contracts.task_claims import (
@@ -20,9 +20,10 @@ from tmws_contracts.task_claims import (
 )
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import IfMatch, send
+from tmws_shared.routing import StrictRouter
 from tmws_task.parameters import CanWrite, Claims, Tasks
 
-claim_router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
+claim_router = StrictRouter(prefix="/api/v1/tasks", tags=["tasks"])
 
 
 @claim_router.post("/claim", response_model=Claimed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +23,7 @@ from tmws_task.repository.tasks import TaskRepository
 from tmws_task.repository.views import dump, task_reply
 from tmws_task.service import TaskService
 from tmws_task.states import LEGAL
+from tmws_task.together import Together
 from tmws_task.waiting import Waiters
 
 # A ring may be lost, and nobody rings when a claim expires; so long a task may lie ready unseen.
@@ -40,6 +41,7 @@ class ClaimService:
         self._tasks = tasks
         self._bells = bells
         self._waiters = waiters
+        self._together = Together(self._take, lambda wish: wish.kind)
 
     async def claim(self, caller: Principal, claim: TaskClaim, has_left: HasLeft) -> bytes:
         """Return the best ready tasks, which are the agent's from now on, as JSON (see Claimed).
@@ -48,14 +50,14 @@ class ClaimService:
         """
         own: list[str] = [caller.persona] if caller.persona else []
         personas = list(dict.fromkeys([*claim.personas, *own]))
-        wish = Wish(claim, personas, author_of(caller))
+        wish = Wish(caller.namespace, claim, personas, author_of(caller))
         until = monotonic() + min(claim.wait_seconds, remaining_s() - _ANSWER_S)
         taken: list[dict[str, Any]] = []
         has_waited = False
         # Whoever listens before looking misses nothing that becomes ready meanwhile.
         while not (has_waited and await has_left()):
             with self._waiters.listening(caller.namespace) as woken:
-                taken = await self._look(caller, wish)
+                taken = await self._look(wish)
                 rest_s = until - monotonic()
                 if taken or rest_s <= 0:
                     break
@@ -65,14 +67,19 @@ class ClaimService:
             self._bells.tell_relay()
         return dump({"items": taken})
 
-    async def _look(self, caller: Principal, wish: Wish) -> list[dict[str, Any]]:
+    async def _look(self, wish: Wish) -> list[dict[str, Any]]:
         if wish.claim.request_id is None:
-            async with self._database.connection() as connection:
-                return await ClaimRepository(connection, caller.namespace).take(wish)
+            return await self._together.do(wish)
         async with self._database.transaction() as connection:
-            claims = ClaimRepository(connection, caller.namespace)
+            claims = ClaimRepository(connection, wish.namespace)
             await claims.serialise(wish.claim)
-            return await claims.held(wish) or await claims.take(wish)
+            held = await claims.held(wish)
+            return held or (await claims.take([wish]))[0]
+
+    async def _take(self, wishes: Sequence[Wish]) -> list[list[dict[str, Any]]]:
+        """Take the tasks for wishes of one kind."""
+        async with self._database.connection() as connection:
+            return await ClaimRepository(connection, wishes[0].namespace).take(wishes)
 
     async def renew(self, caller: Principal, task_id: UUID, heartbeat: Heartbeat) -> bytes:
         """Lengthen a claim, also one that has expired and is nobody else's yet; return it as JSON (see Lease).

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from tmws_contracts.common import Limit, Page
 from tmws_contracts.task_history import Comment, NewComment, TaskEvent, TaskGraph
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import Cursor, send
+from tmws_shared.routing import StrictRouter
 from tmws_task.parameters import CanRead, CanWrite, History
 
-history_router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
+history_router = StrictRouter(prefix="/api/v1/tasks", tags=["tasks"])
 
 
 @history_router.get("/{task_id}/events", response_model=Page[TaskEvent])

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 
 from tmws_contracts.common import Label, Limit, Page, Priority, Slug, Text, UtcTime
+from tmws_contracts.persona_figures import PersonaTasks
 from tmws_contracts.task import NewTask, Task, TaskChange, TaskStats, TaskStatus
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import Cursor, IfMatch, send, send_model
+from tmws_shared.routing import StrictRouter
 from tmws_task.batch_routes import batch_router
 from tmws_task.claim_routes import claim_router
 from tmws_task.history_routes import history_router
 from tmws_task.parameters import CanRead, CanWrite, Tasks
 from tmws_task.repository.lists import TaskFilter, TaskOrder
 
-router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
-stats_router = APIRouter(tags=["system"])
+router = StrictRouter(prefix="/api/v1/tasks", tags=["tasks"])
+stats_router = StrictRouter(tags=["system"])
 
 
 async def _filter(  # noqa: PLR0913 -- one parameter a filter
@@ -105,6 +107,12 @@ async def delete_task(caller: CanWrite, tasks: Tasks, task_id: UUID, if_match: I
 async def count_tasks(caller: CanRead, tasks: Tasks) -> Response:
     """Count tasks by status."""
     return send_model(await tasks.stats(caller))
+
+
+@stats_router.get("/stats/personas/{persona_id}", response_model=PersonaTasks)
+async def count_tasks_of_persona(caller: CanRead, tasks: Tasks, persona_id: Slug) -> Response:
+    """Count the tasks of a persona, for the persona service."""
+    return send_model(await tasks.stats_of_persona(caller, persona_id))
 
 
 ROUTERS = (batch_router, claim_router, history_router, router, stats_router)

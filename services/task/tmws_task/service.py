@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
-from tmws_contracts.common import JsonObject
+from tmws_contracts.persona_figures import PersonaTasks
 from tmws_contracts.task import NewTask, TaskChange, TaskCompletion, TaskStats, TaskStatus
 from tmws_contracts.task_claims import TaskAnswer, TaskFailure
 from tmws_contracts.task_history import TaskAction
@@ -20,9 +20,11 @@ from tmws_task.bells import Bells
 from tmws_task.changes import Changes, GraphNeeded, author_of, check_output_schema, check_token, draft_of
 from tmws_task.errors import IllegalTransition, TaskNotFound
 from tmws_task.repository.lists import TaskFilter, TaskLists
-from tmws_task.repository.tasks import TaskRepository
+from tmws_task.repository.personas import count_for_persona
+from tmws_task.repository.tasks import Completion, Creation, TaskRepository
 from tmws_task.repository.views import as_document, dump, task_reply
 from tmws_task.states import LEGAL, TaskState
+from tmws_task.together import Together
 
 _COLUMN_OF = {"metadata": "details"}
 Result = TypeVar("Result")
@@ -36,6 +38,8 @@ class TaskService:
         self._database = database
         self._cursors = cursors
         self._bells = bells
+        self._completions = Together(self._complete_claimed, lambda completion: completion.namespace)
+        self._creations = Together(self._create_alone, lambda creation: (creation.namespace, creation.author))
 
     async def create(self, caller: Principal, task: NewTask, attempt: Attempt) -> Reply:
         """Create a task.
@@ -53,17 +57,21 @@ class TaskService:
             return task_reply(row, 201, has_location=True)
 
         if attempt.key is None and task.parent_id is None and not task.depends_on:
-            answer = await self._create_alone(caller, task)
+            row = await self._creations.do(Creation(caller.namespace, author_of(caller), draft_of(task, new_id(), 0)))
+            answer = task_reply(row, 201, has_location=True)
         else:
             answer = await self.once(caller, attempt, work, has_graph=bool(task.depends_on))
         self._bells.ring(caller.namespace)
         return answer
 
-    async def _create_alone(self, caller: Principal, task: NewTask) -> Reply:
+    async def _create_alone(self, creations: Sequence[Creation]) -> list[Row]:
+        """Create tasks of a namespace and an author that hang on no other ones."""
+        first = creations[0]
         async with self._database.connection() as connection:
-            tasks = TaskRepository(connection, caller.namespace)
-            (row,) = await tasks.insert([draft_of(task, new_id(), 0)], author_of(caller))
-        return task_reply(row, 201, has_location=True)
+            tasks = TaskRepository(connection, first.namespace)
+            rows = await tasks.insert([creation.draft for creation in creations], first.author)
+        by_id = {row["id"]: row for row in rows}
+        return [by_id[str(creation.draft.id)] for creation in creations]
 
     async def get(self, caller: Principal, task_id: UUID) -> Reply:
         """Return a task.
@@ -122,7 +130,9 @@ class TaskService:
             ResultInvalid: the result does not satisfy its schema; it stays claimed.
         """
         if attempt.key is None and if_match is None and completion.claim_token is not None:
-            row = await self._complete_claimed(caller, task_id, completion.claim_token, completion.result)
+            row = await self._completions.do(
+                Completion(caller.namespace, task_id, completion.claim_token, completion.result, author_of(caller))
+            )
             if row is not None:
                 self._bells.tell_relay()
                 return task_reply(row)
@@ -134,12 +144,12 @@ class TaskService:
 
         return await self.once(caller, attempt, work)
 
-    async def _complete_claimed(
-        self, caller: Principal, task_id: UUID, token: int, result: JsonObject | None
-    ) -> Row | None:
+    async def _complete_claimed(self, completions: Sequence[Completion]) -> list[Row | None]:
+        """Complete claimed tasks of a namespace; None stands for those to which there is more."""
         async with self._database.connection() as connection:
-            tasks = TaskRepository(connection, caller.namespace)
-            return await tasks.complete(task_id, token, result, author_of(caller))
+            rows = await TaskRepository(connection, completions[0].namespace).complete(completions)
+        # Who asks twice is told by the other way what became of it.
+        return [rows.pop(str(completion.task_id), None) for completion in completions]
 
     async def fail(self, caller: Principal, task_id: UUID, failure: TaskFailure, attempt: Attempt) -> Reply:
         """Say that a task cannot be done.
@@ -215,6 +225,11 @@ class TaskService:
             ready=sum(row["ready"] for row in open_ones),
             overdue=sum(row["overdue"] for row in open_ones),
         )
+
+    async def stats_of_persona(self, caller: Principal, persona_id: str) -> PersonaTasks:
+        """Count the tasks of a persona."""
+        async with self._database.connection() as connection:
+            return await count_for_persona(connection, caller.namespace, persona_id)
 
     async def once(self, caller: Principal, attempt: Attempt, work: Work[Reply], *, has_graph: bool = False) -> Reply:
         """Do the work once for an Idempotency-Key; if it reaches other tasks, again with the graph for itself."""

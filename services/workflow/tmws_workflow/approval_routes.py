@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from tmws_contracts.approvals import Approval, ApprovalDecision, ApprovalStatus, NewSignal, Signal
 from tmws_contracts.common import Limit, Page
 from tmws_shared.auth import NeedsScope, Principal
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import Cursor, send, send_model
+from tmws_shared.routing import StrictRouter
 from tmws_workflow.approvals import ApprovalService
 from tmws_workflow.parameters import CanRead, CanRun
 from tmws_workflow.repository.approvals import ApprovalFilter
 from tmws_workflow.signals import SignalService
 
-approvals_router = APIRouter(prefix="/api/v1/approvals", tags=["workflows"])
-signals_router = APIRouter(prefix="/api/v1/executions", tags=["workflows"])
+approvals_router = StrictRouter(prefix="/api/v1/approvals", tags=["workflows"])
+signals_router = StrictRouter(prefix="/api/v1/executions", tags=["workflows"])
 
 CanApprove = Annotated[Principal, Depends(NeedsScope("workflow:approve"))]
 

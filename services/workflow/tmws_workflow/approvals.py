@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tmws_contracts.approvals import Approval, ApprovalDecision, ApprovalStatus
 from tmws_contracts.common import Page
+from tmws_contracts.persona_figures import PersonaWorkflows
 from tmws_shared.auth import Principal
 from tmws_shared.database import Connection, Database
 from tmws_shared.events import append_event
@@ -45,6 +46,11 @@ class ApprovalService:
         async with self._database.connection() as connection:
             found = await ApprovalRepository(connection, caller.namespace).list_page(wanted, after, limit + 1)
         return self._cursors.page(found, limit, **context)
+
+    async def stats_of_persona(self, caller: Principal, persona_id: str) -> PersonaWorkflows:
+        """Count what waits for the decision of a persona."""
+        async with self._database.connection() as connection:
+            return await ApprovalRepository(connection, caller.namespace).count_for_persona(persona_id)
 
     async def get(self, caller: Principal, approval_id: UUID) -> Approval:
         """Return an approval.

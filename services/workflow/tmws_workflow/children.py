@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tmws_shared.database import Connection, Database
 from tmws_workflow.cancelling import cancel_executions
-from tmws_workflow.errors import ParametersInvalid
+from tmws_workflow.errors import DefinitionInvalid, ParametersInvalid
 from tmws_workflow.launching import launch, starter_of
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.children import find_child, parent_of, workflows_named
@@ -15,9 +15,8 @@ from tmws_workflow.repository.executions import Parent
 from tmws_workflow.repository.queue import Queue
 from tmws_workflow.repository.workflows import WorkflowRepository, WorkflowState
 from tmws_workflow.steps.base import ChildWanted, StepFailed
-from tmws_workflow.validation import InvalidDefinition
 
-MAX_DEPTH = 16
+MAX_DEPTH = 8
 ORPHANS_AT_ONCE = 100
 
 
@@ -73,7 +72,7 @@ class ChildExecutions:
             )
         except ParametersInvalid as problem:
             raise StepFailed("refused", f"The parameters do not fit: {problem.detail}", status=422) from None
-        except InvalidDefinition as error:
+        except DefinitionInvalid as error:
             raise StepFailed("definition", str(error)) from None
         return accepted.execution_id
 

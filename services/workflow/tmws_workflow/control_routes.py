@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 
 from tmws_contracts.workflow import Cancellation, Execution
 from tmws_contracts.workflow_control import RetryRequest
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import send
+from tmws_shared.routing import StrictRouter
 from tmws_workflow.control import ExecutionControl
 from tmws_workflow.parameters import CanRun
 
-control_router = APIRouter(prefix="/api/v1", tags=["workflows"])
+control_router = StrictRouter(prefix="/api/v1", tags=["workflows"])
 
 
 async def _control(request: Request) -> ExecutionControl:

@@ -15,6 +15,7 @@ from tmws_shared.database import Connection, Database, Row
 from tmws_shared.http import ServiceClient
 from tmws_workflow import task_standing
 from tmws_workflow.definition import Plan
+from tmws_workflow.errors import DefinitionInvalid
 from tmws_workflow.lookups import find_execution
 from tmws_workflow.plans import Plans
 from tmws_workflow.reports import waiting_for
@@ -23,7 +24,6 @@ from tmws_workflow.repository.diagnosis import open_steps, steps_ahead, unsucces
 from tmws_workflow.repository.executions import ExecutionRepository
 from tmws_workflow.repository.workers import SeenWorker, seen_workers
 from tmws_workflow.step_diagnosis import Facts, explain, open_needs
-from tmws_workflow.validation import InvalidDefinition
 from tmws_workflow.verdicts import judge
 
 
@@ -82,7 +82,7 @@ class Diagnostician:
     async def _plan(self, connection: Connection, execution: Execution) -> Plan:
         try:
             return await self._plans.get(connection, execution.workflow_id, execution.workflow_version)
-        except InvalidDefinition:
+        except DefinitionInvalid:
             return Plan({}, {}, None)
 
     async def _step(

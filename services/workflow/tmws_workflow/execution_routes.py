@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 
 from tmws_contracts.common import Limit, Page, UtcTime
 from tmws_contracts.diagnosis import Diagnosis
@@ -22,6 +22,7 @@ from tmws_contracts.workflow import (
 from tmws_shared.idempotency import Once
 from tmws_shared.problems import InvalidRequest
 from tmws_shared.replies import Cursor, send, send_model
+from tmws_shared.routing import StrictRouter
 from tmws_workflow.diagnosis import Diagnostician
 from tmws_workflow.event_stream import EventStream
 from tmws_workflow.executions import ExecutionService
@@ -29,8 +30,8 @@ from tmws_workflow.journal_stream import JournalStreams
 from tmws_workflow.parameters import CanRead, CanRun
 from tmws_workflow.repository.executions import ExecutionFilter
 
-workflow_executions_router = APIRouter(prefix="/api/v1/workflows/{workflow_id}", tags=["workflows"])
-executions_router = APIRouter(prefix="/api/v1/executions", tags=["workflows"])
+workflow_executions_router = StrictRouter(prefix="/api/v1/workflows/{workflow_id}", tags=["workflows"])
+executions_router = StrictRouter(prefix="/api/v1/executions", tags=["workflows"])
 _LIVE: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 _OVER: dict[str, Any] = {"description": "The execution has ended, and there is nothing after `Last-Event-ID`"}
 

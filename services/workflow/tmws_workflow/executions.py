@@ -35,7 +35,6 @@ from tmws_workflow.plans import Plans
 from tmws_workflow.reports import show_steps
 from tmws_workflow.repository.executions import ExecutionFilter, ExecutionRepository, NewExecution
 from tmws_workflow.repository.workflows import WorkflowState
-from tmws_workflow.validation import InvalidDefinition
 
 
 class ExecutionService:
@@ -60,10 +59,7 @@ class ExecutionService:
             accepted = await launch(connection, self._plans, caller, state, wanted.parameters, wanted.priority)
             return reply(accepted, 202, location=f"/api/v1/executions/{accepted.execution_id}")
 
-        try:
-            answer = await do_once(self._database, attempt, work)
-        except InvalidDefinition as error:
-            raise DefinitionInvalid(error.problems) from error
+        answer = await do_once(self._database, attempt, work)
         self._ring()
         return answer
 
@@ -91,10 +87,7 @@ class ExecutionService:
                 await launch_all(connection, plan, caller, state, list(wanted.values()))
             return reply(_accepted(state, batch.items, wanted, refused), 202)
 
-        try:
-            answer = await do_once(self._database, attempt, work)
-        except InvalidDefinition as error:
-            raise DefinitionInvalid(error.problems) from error
+        answer = await do_once(self._database, attempt, work)
         self._ring()
         return answer
 
@@ -174,7 +167,7 @@ class ExecutionService:
         rows = await ExecutionRepository(connection, caller.namespace).steps(execution.id)
         try:
             plan = await self._plans.get(connection, execution.workflow_id, execution.workflow_version)
-        except InvalidDefinition:
+        except DefinitionInvalid:
             plan = Plan({}, {}, None)
         steps = show_steps(rows, plan)
         fields = {name: getattr(execution, name) for name in Execution.model_fields}

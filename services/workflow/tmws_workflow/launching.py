@@ -34,7 +34,7 @@ async def launch(
 
     Raises:
         ParametersInvalid: the parameters do not fit the inputs.
-        InvalidDefinition: the definition cannot run any more.
+        DefinitionInvalid: the definition cannot run any more.
     """
     plan = await plans.get(connection, workflow.id, workflow.config_version)
     if problems := check_parameters(plan, parameters):

@@ -10,8 +10,9 @@ from cachetools import LRUCache
 from tmws_contracts.workflow import WorkflowType
 from tmws_shared.database import Connection
 from tmws_workflow.definition import Plan
+from tmws_workflow.errors import DefinitionInvalid
 from tmws_workflow.repository.executions import definition_of
-from tmws_workflow.validation import InvalidDefinition, plan_workflow
+from tmws_workflow.validation import plan_workflow
 
 KEPT_PLANS = 1_000
 
@@ -30,7 +31,7 @@ class Plans:
         """Return the plan of a version.
 
         Raises:
-            InvalidDefinition: it was saved by a release that understood more.
+            DefinitionInvalid: it was saved by a release that understood more.
         """
         plan = self._plans.get((workflow_id, version))
         if plan is None:
@@ -47,7 +48,7 @@ class Plans:
         for execution_id, version in versions.items():
             try:
                 plans[execution_id] = await self.get(connection, *version)
-            except InvalidDefinition:
+            except DefinitionInvalid:
                 # Its steps fail when they are started; nothing follows from them.
                 plans[execution_id] = Plan({}, {}, None)
         return plans

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
-from tmws_contracts.common import Limit, Line, Page, Priority
+from tmws_contracts.common import Limit, Line, Page, Priority, Slug
 from tmws_contracts.executions import VersionSummary, WorkflowVersion
+from tmws_contracts.persona_figures import PersonaWorkflows
 from tmws_contracts.workflow import (
     NewWorkflow,
     Validation,
@@ -20,7 +21,8 @@ from tmws_contracts.workflow import (
 )
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import Cursor, IfMatch, send, send_model
-from tmws_workflow.approval_routes import approvals_router, signals_router
+from tmws_shared.routing import StrictRouter
+from tmws_workflow.approval_routes import Approvals, approvals_router, signals_router
 from tmws_workflow.control_routes import control_router
 from tmws_workflow.execution_routes import executions_router, workflow_executions_router
 from tmws_workflow.parameters import CanRead, CanWrite
@@ -28,8 +30,8 @@ from tmws_workflow.repository.workflows import WorkflowFilter, WorkflowOrder
 from tmws_workflow.schedule_routes import schedule_router
 from tmws_workflow.service import WorkflowService
 
-router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"])
-stats_router = APIRouter(tags=["system"])
+router = StrictRouter(prefix="/api/v1/workflows", tags=["workflows"])
+stats_router = StrictRouter(tags=["system"])
 
 
 async def _service(request: Request) -> WorkflowService:
@@ -115,6 +117,12 @@ async def get_workflow_version(
 async def count_workflows(caller: CanRead, workflows: Workflows) -> Response:
     """Count workflows, executions and open steps."""
     return send_model(await workflows.stats(caller))
+
+
+@stats_router.get("/stats/personas/{persona_id}", response_model=PersonaWorkflows)
+async def count_workflows_of_persona(caller: CanRead, approvals: Approvals, persona_id: Slug) -> Response:
+    """Count what waits for the decision of a persona, for the persona service."""
+    return send_model(await approvals.stats_of_persona(caller, persona_id))
 
 
 ROUTERS = (

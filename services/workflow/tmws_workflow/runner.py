@@ -33,10 +33,10 @@ from tmws_workflow.engine import (
     TimedOut,
     Verdict,
 )
+from tmws_workflow.errors import DefinitionInvalid
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.pinned import pinned
 from tmws_workflow.repository.queue import Held, Queue
-from tmws_workflow.validation import InvalidDefinition
 
 _log = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ class Runner:
                     break
                 except Unavailable:
                     await asyncio.sleep(RETRY_S)
-                except InvalidDefinition as error:
+                except DefinitionInvalid as error:
                     return Failed({"code": "definition", "message": str(error)})
 
             def begin() -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 
 from tmws_contracts.common import Limit, Page
 from tmws_contracts.schedules import NewSchedule, Schedule, ScheduleChange
 from tmws_shared.idempotency import Once
 from tmws_shared.replies import Cursor, IfMatch, send, send_model
+from tmws_shared.routing import StrictRouter
 from tmws_workflow.parameters import CanRead, CanRun
 from tmws_workflow.schedules import ScheduleService
 
-schedule_router = APIRouter(prefix="/api/v1/workflows/{workflow_id}/schedules", tags=["workflows"])
+schedule_router = StrictRouter(prefix="/api/v1/workflows/{workflow_id}/schedules", tags=["workflows"])
 
 
 async def _service(request: Request) -> ScheduleService:

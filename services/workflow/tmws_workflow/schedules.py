@@ -15,14 +15,13 @@ from tmws_shared.database import Connection, Database
 from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.pagination import Cursors
 from tmws_shared.replies import match_version, reply
-from tmws_workflow.errors import DefinitionInvalid, ScheduleInvalid, ScheduleNotFound
+from tmws_workflow.errors import ScheduleInvalid, ScheduleNotFound
 from tmws_workflow.fire_times import Timetable, is_cron, is_zone
 from tmws_workflow.launching import check_parameters, kept_principal
 from tmws_workflow.lookups import find_workflow, hold_workflow
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.schedules import ScheduleRepository, ScheduleState
 from tmws_workflow.repository.workflows import WorkflowState
-from tmws_workflow.validation import InvalidDefinition
 
 _TIMES = frozenset({"cron", "timezone", "starts_at", "ends_at"})
 
@@ -142,10 +141,7 @@ class ScheduleService:
         self, connection: Connection, workflow: WorkflowState, parameters: dict[str, Any]
     ) -> list[FieldProblem]:
         """Return what does not fit the workflow's inputs."""
-        try:
-            plan = await self._plans.get(connection, workflow.id, workflow.config_version)
-        except InvalidDefinition as error:
-            raise DefinitionInvalid(error.problems) from error
+        plan = await self._plans.get(connection, workflow.id, workflow.config_version)
         return check_parameters(plan, parameters)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from tmws_contracts.common import Page
@@ -14,7 +12,6 @@ from tmws_contracts.workflow import (
     Workflow,
     WorkflowChange,
     WorkflowStats,
-    WorkflowType,
 )
 from tmws_shared.auth import Principal
 from tmws_shared.clock import new_id
@@ -22,15 +19,14 @@ from tmws_shared.database import Connection, Database
 from tmws_shared.idempotency import Attempt, Reply, do_once
 from tmws_shared.pagination import Cursors
 from tmws_shared.replies import match_version, reply
-from tmws_workflow.definition import Plan
 from tmws_workflow.engine import OUTPUT_STEP
-from tmws_workflow.errors import DefinitionInvalid, ExecutionsOpen, VersionNotFound, WorkflowNotFound
+from tmws_workflow.errors import ExecutionsOpen, VersionNotFound, WorkflowNotFound
 from tmws_workflow.lookups import find_workflow
 from tmws_workflow.repository.counts import count_executions
 from tmws_workflow.repository.executions import ExecutionRepository
 from tmws_workflow.repository.schedules import ScheduleRepository
 from tmws_workflow.repository.workflows import WorkflowFilter, WorkflowRepository, WorkflowState
-from tmws_workflow.validation import InvalidDefinition, plan_workflow
+from tmws_workflow.validation import plan_workflow
 
 
 class WorkflowService:
@@ -46,7 +42,7 @@ class WorkflowService:
         Raises:
             DefinitionInvalid: it cannot run; every reason is named.
         """
-        plan = _plan(workflow.workflow_type, workflow.config)
+        plan = plan_workflow(workflow.workflow_type, workflow.config)
         return Validation(steps=[name for name in plan.steps if name != OUTPUT_STEP])
 
     async def create(self, caller: Principal, workflow: NewWorkflow, attempt: Attempt) -> Reply:
@@ -55,7 +51,7 @@ class WorkflowService:
         Raises:
             DefinitionInvalid: it cannot run.
         """
-        _plan(workflow.workflow_type, workflow.config)
+        plan_workflow(workflow.workflow_type, workflow.config)
 
         async def work(connection: Connection) -> Reply:
             workflows = WorkflowRepository(connection, caller.namespace)
@@ -109,7 +105,7 @@ class WorkflowService:
             config = values.get("config", state.config)
             is_new = kind is not state.workflow_type or config != state.config
             if is_new:
-                _plan(kind, config)
+                plan_workflow(kind, config)
             if values:
                 await workflows.update(workflow_id, values, is_new_definition=is_new)
             return await find_workflow(connection, caller, workflow_id)
@@ -175,13 +171,6 @@ class WorkflowService:
             steps_waiting=queue.get("waiting", 0),
             oldest_ready_s=None if oldest is None else float(oldest),
         )
-
-
-def _plan(kind: WorkflowType, config: Mapping[str, Any]) -> Plan:
-    try:
-        return plan_workflow(kind, config)
-    except InvalidDefinition as error:
-        raise DefinitionInvalid(error.problems) from error
 
 
 async def _lock(workflows: WorkflowRepository, workflow_id: UUID, if_match: str | None) -> WorkflowState:

@@ -17,12 +17,10 @@ from tmws_shared.events import append_event
 from tmws_shared.problems import InternalError, ProblemError, Unavailable
 from tmws_shared.telemetry import Counter
 from tmws_workflow.cancelling import cancel_executions
-from tmws_workflow.errors import DefinitionInvalid
 from tmws_workflow.launching import launch, starter_of
 from tmws_workflow.lookups import hold_workflow
 from tmws_workflow.plans import Plans
 from tmws_workflow.repository.schedules import DueSchedules, ScheduleState
-from tmws_workflow.validation import InvalidDefinition
 
 _log = logging.getLogger(__name__)
 
@@ -98,10 +96,7 @@ class Ticker:
     async def _launch(self, connection: Connection, due: ScheduleState) -> UUID:
         workflow = await hold_workflow(connection, due.namespace, due.workflow_id)
         starter = starter_of(due.namespace, due.principal)
-        try:
-            accepted = await launch(connection, self._plans, starter, workflow, due.parameters, due.priority)
-        except InvalidDefinition as error:
-            raise DefinitionInvalid(error.problems) from error
+        accepted = await launch(connection, self._plans, starter, workflow, due.parameters, due.priority)
         return accepted.execution_id
 
     async def _set_aside(self, due: ScheduleState) -> None:

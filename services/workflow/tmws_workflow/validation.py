@@ -13,6 +13,7 @@ from tmws_contracts.workflow import WorkflowType
 from tmws_workflow import graph
 from tmws_workflow.definition import Plan, PlannedStep
 from tmws_workflow.engine import OUTPUT_STEP
+from tmws_workflow.errors import DefinitionInvalid
 from tmws_workflow.references import expressions_by_pointer, reference_problems
 from tmws_workflow.schemas import check_schema
 from tmws_workflow.step_reader import Place, StepReader, refuse_unknown
@@ -26,24 +27,16 @@ _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _CONFIG_FIELDS = frozenset({"inputs", "steps", "output"})
 
 
-class InvalidDefinition(Exception):
-    """A definition cannot run; `problems` names every reason."""
-
-    def __init__(self, problems: list[FieldProblem]) -> None:
-        super().__init__("; ".join(f"{item.pointer}: {item.detail}" for item in problems))
-        self.problems = problems
-
-
 def plan_workflow(kind: WorkflowType, config: Mapping[str, Any], pointer: str = "/config") -> Plan:
     """Return the plan of a definition.
 
     Raises:
-        InvalidDefinition: it cannot run.
+        DefinitionInvalid: it cannot run; its `errors` name every reason.
     """
     reader = _Reader(kind, pointer)
     plan = reader.read(config)
     if reader.problems or plan is None:
-        raise InvalidDefinition(reader.problems[:MAX_PROBLEMS])
+        raise DefinitionInvalid(reader.problems[:MAX_PROBLEMS])
     return plan
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from support.service import InternalAuth
 from tmws_embedding.app import build
 from tmws_embedding.artifacts import prepare_model
 from tmws_embedding.model import Embedder
 from tmws_embedding.settings import EmbeddingSettings
-from tmws_shared.auth import InternalTokens, Principal
 
 SECRET = "embedding tests 0123456789abcdef"
 Serve = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
@@ -48,11 +48,6 @@ def own_model(tmp_path_factory: pytest.TempPathFactory, exact_embedder: Embedder
     return folder
 
 
-def token(audience: str = "embedding") -> str:
-    """An internal token for a service."""
-    return InternalTokens(SECRET).mint(Principal("tester"), audience)
-
-
 @pytest.fixture
 def serve(data_dir: Path) -> Serve:
     """`async with serve(redis_url=…) as client`: the service in this process, called with an internal token."""
@@ -60,11 +55,11 @@ def serve(data_dir: Path) -> Serve:
     @asynccontextmanager
     async def serve(**settings: object) -> AsyncGenerator[httpx2.AsyncClient]:
         app = build(EmbeddingSettings.model_validate({"secret_key": SECRET, "data_dir": data_dir, **settings}))
-        headers = {"authorization": f"Bearer {token()}"}
+        auth = InternalAuth(SECRET, "embedding")
         transport = httpx2.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx2.AsyncClient(transport=transport, base_url="http://embedding", headers=headers) as client,
+            httpx2.AsyncClient(transport=transport, base_url="http://embedding", auth=auth) as client,
         ):
             yield client
 

@@ -16,6 +16,7 @@ import httpx2
 import orjson
 import pytest
 
+from support.service import InternalAuth
 from tmws_contracts.embedding import EmbeddingStats
 from tmws_shared.auth import InternalTokens, Principal
 from tmws_shared.settings import EXIT_CONFIGURATION
@@ -24,11 +25,6 @@ pytestmark = pytest.mark.long
 
 SECRET = "embedding tests 0123456789abcdef"
 MAX_RSS_MB = 250
-
-
-def authorization() -> str:
-    """A token as fresh as its request: it lives for a minute."""
-    return f"Bearer {InternalTokens(SECRET).mint(Principal('tester'), 'embedding')}"
 
 
 @contextmanager
@@ -51,9 +47,8 @@ def running(path: Path, data_dir: Path, **settings: str) -> Generator[subprocess
 
 def open_client(path: Path) -> httpx2.Client:
     transport = httpx2.HTTPTransport(uds=str(path), trust_env=False)
-    return httpx2.Client(
-        transport=transport, base_url="http://embedding", headers={"authorization": authorization()}, timeout=60
-    )
+    auth = InternalAuth(SECRET, "embedding")
+    return httpx2.Client(transport=transport, base_url="http://embedding", auth=auth, timeout=60)
 
 
 def is_listening(path: Path) -> bool:
@@ -104,7 +99,8 @@ def test_serving_process_stays_small(short_directory: Path, data_dir: Path) -> N
 async def test_caller_that_hangs_up_frees_the_queue(short_directory: Path, data_dir: Path) -> None:
     path = short_directory / "embedding-gone.sock"
     body = orjson.dumps({"texts": [f"{number} agents remember what they were told " * 40 for number in range(256)]})
-    head = f"POST /embed HTTP/1.1\r\nhost: embedding\r\nauthorization: {authorization()}\r\n"
+    token = InternalTokens(SECRET).mint(Principal("tester"), "embedding", "POST")
+    head = f"POST /embed HTTP/1.1\r\nhost: embedding\r\nauthorization: Bearer {token}\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     with running(path, data_dir, TMWS_EMBEDDING_THREADS="1") as process:
         await asyncio.to_thread(wait_until_ready, path, process)

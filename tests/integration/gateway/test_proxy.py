@@ -63,7 +63,7 @@ class Caller:
 def scope(
     method: str = "GET", headers: Sequence[tuple[bytes, bytes]] = (), query: bytes = b"", timeout_s: float = 10
 ) -> dict[str, Any]:
-    exchange = Exchange(method, "/x", "192.0.2.1", "request-1", None, principal=CALLER)
+    exchange = Exchange(method, "/x", "192.0.2.1", "request-1", None, principal=CALLER, given=dict(headers))
     exchange.deadline = time.monotonic() + timeout_s
     inside = "GET" if method == "HEAD" else method
     return {"type": "http", "method": inside, "raw_path": b"/api/v1/t%C3%A4sks", "query_string": query,
@@ -109,7 +109,7 @@ async def test_service_hears_who_asks_from_us_alone(short_directory: Path) -> No
     lines = service.asked[0].decode().lower().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines[1:] if line)
     token = service.asked[0].decode().split("Bearer ")[1].split("\r\n")[0]
-    assert InternalTokens(SECRET).verify(token, "task") == CALLER
+    assert InternalTokens(SECRET).verify(token, "task", "GET") == CALLER
     assert 0 < int(headers["x-tmws-timeout-ms"]) <= 10_000
     assert headers["x-request-id"] == "request-1"
     assert headers["if-match"] == '"3"'

@@ -5,6 +5,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 import pytest
 
@@ -21,8 +22,8 @@ class Answering(BaseHTTPRequestHandler):
     def do_GET(self):
         accepted = self.headers.get("authorization") == self.server.accepted
         self.send_response_only(200 if accepted or self.path == "/livez" else 401)
-        self.send_header("date", format_datetime(datetime.now(UTC) + self.server.ahead, usegmt=True))
-        for name, value in self.server.said.items():
+        told = self.server.clock(datetime.now(UTC) + self.server.ahead)
+        for name, value in {**self.server.said, **told}.items():
             self.send_header(name, value)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -35,6 +36,7 @@ class Answering(BaseHTTPRequestHandler):
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         server.ahead, server.said, server.accepted = timedelta(0), {"x-request-id": "1"}, None
+        server.clock = lambda _: {}
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -61,15 +63,34 @@ def test_a_gateway_that_is_down_is_said_to_be(tmp_path):
         GatewayCheck("http://127.0.0.1:9", Paths(tmp_path), {}).answers()
 
 
+def by_id(now):
+    """Tell the time as the gateway does, which sends no Date."""
+    return {"x-request-id": str(UUID(int=int(now.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62))}
+
+
+def by_date(now):
+    """Tell the time as a proxy in front does."""
+    return {"date": format_datetime(now, usegmt=True)}
+
+
+@pytest.mark.parametrize("clock", [by_id, by_date])
 @pytest.mark.parametrize("ahead_s", [-120, 120])
-def test_a_clock_that_is_wrong_is_found(server, check, ahead_s):
-    server.ahead = timedelta(seconds=ahead_s)
+def test_a_clock_that_is_wrong_is_found(server, check, ahead_s, clock):
+    server.clock, server.ahead = clock, timedelta(seconds=ahead_s)
     with pytest.raises(StackError, match=r"1[12]\d s apart: set both by NTP"):
         check().clock()
 
 
-def test_a_clock_that_is_right_is_well(check):
+@pytest.mark.parametrize("clock", [by_id, by_date])
+def test_a_clock_that_is_right_is_well(server, check, clock):
+    server.clock = clock
     assert check().clock() == "the clock agrees with the gateway's"
+
+
+@pytest.mark.parametrize("request_id", ["1", "6f1c0f5e-9d53-4b0e-9b5e-0d6f0c1a2b3c"])
+def test_a_gateway_whose_ids_tell_no_time_is_no_fault(server, check, request_id):
+    server.said = {"x-request-id": request_id}
+    assert check().clock() == "the gateway does not tell the time"
 
 
 def test_a_wrong_key_is_named_by_its_place_and_never_shown(server, check, tmp_path):

@@ -105,6 +105,21 @@ def test_secrets_of_other_servers_are_not_shown(cursor, capsys):
     assert "hunter2" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("right", [["--approve"], ["--audit"], ["--persona", "hestia"]])
+def test_rights_that_nobody_needs_are_said_to_be_so(cursor, capsys, right):
+    assert main(["install", "cursor", *right]) == 0
+    assert "Auth is off" in capsys.readouterr().out
+    main(["install", "cursor"])
+    assert "Auth is off" not in capsys.readouterr().out
+
+
+def test_what_no_persona_can_be_called_is_refused(cursor, capsys):
+    with pytest.raises(SystemExit):
+        main(["install", "cursor", "--persona", "No Such"])
+    assert "must be the id of a persona" in capsys.readouterr().err
+    assert not cursor.exists()
+
+
 def test_a_link_to_the_configuration_stays_a_link(home, cursor):
     (home / "dotfiles.json").write_text("{}")
     cursor.symlink_to(home / "dotfiles.json")

@@ -18,12 +18,12 @@ from support.service import SECRET, ServiceUnderTest, running, settings_for
 from tmws_memory.app import build
 from tmws_memory.directory import Directory
 from tmws_memory.embedding_client import EmbeddingClient
-from tmws_memory.errors import EmbeddingDown
 from tmws_memory.models import RAW_TYPES
 from tmws_memory.pending import Backlog
 from tmws_memory.settings import MemorySettings
 from tmws_shared.auth import InternalTokens
 from tmws_shared.database import Database
+from tmws_shared.embedding import EmbeddingDown
 from tmws_shared.http import ServiceClient
 
 ANCHOR = "The harbour master keeps the spare anchor."

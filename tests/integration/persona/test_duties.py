@@ -127,6 +127,12 @@ async def test_hestia_is_told_how_to_read_the_audit_log(persona: ServiceUnderTes
             assert unquote(query.removeprefix("action=").partition("&")[0]) in actions
 
 
+async def test_who_makes_the_calls_of_a_duty_itself_has_a_text_without_them(persona: ServiceUnderTest) -> None:
+    answer = await persona.call("GET", f"{PERSONAS}/hestia/wake-up", params={"names_lookups": "false"})
+    assert len(answer.json()["duties"][0]["look_up"]) == 4
+    assert "/api/v1/audit" not in answer.json()["text"]
+
+
 async def test_eris_sees_who_holds_what_and_what_is_stuck(persona: ServiceUnderTest, task: ServiceUnderTest) -> None:
     board = Board(task)
     await board.create(title="Held", priority="urgent")

@@ -22,7 +22,7 @@ async def figures(service: ServiceUnderTest, namespace: str = "default", **calle
 
 
 def values(counts: Json) -> dict[str, int]:
-    return {name: count["value"] for name, count in counts.items() if count["value"]}
+    return {name: count for name, count in counts.items() if count}
 
 
 async def test_tasks_are_counted_by_status(persona: ServiceUnderTest, task: ServiceUnderTest) -> None:
@@ -34,7 +34,27 @@ async def test_tasks_are_counted_by_status(persona: ServiceUnderTest, task: Serv
     await board.complete(done)
     tasks = (await figures(persona, board.namespace))["tasks"]
     assert values(tasks["by_status"]) == {"pending": 2, "completed": 1}
-    assert (tasks["ready"]["value"], tasks["completed_lately"]["value"], tasks["overdue"]["value"]) == (1, 1, 0)
+    assert (tasks["ready"], tasks["completed_lately"], tasks["overdue"]) == (1, 1, 0)
+
+
+async def test_more_than_a_page_of_tasks_is_counted_exactly(persona: ServiceUnderTest, task: ServiceUnderTest) -> None:
+    board = Board(task)
+    many = [{"op": "create", "title": "One of many", "assigned_persona": "athena"}] * 150
+    assert (await board.call("POST", "/batch", json={"operations": many})).is_success
+    tasks = (await figures(persona, board.namespace))["tasks"]
+    assert (tasks["by_status"]["pending"], tasks["ready"]) == (150, 150)
+
+
+async def test_task_of_nobody_that_was_claimed_as_the_persona_is_its_own(
+    persona: ServiceUnderTest, task: ServiceUnderTest
+) -> None:
+    board = Board(task)
+    await board.create()
+    await board.create()
+    (held,) = await board.claim("athena")
+    assert values((await figures(persona, board.namespace))["tasks"]["by_status"]) == {"in_progress": 1}
+    await board.complete(held)
+    assert values((await figures(persona, board.namespace))["tasks"]["by_status"]) == {"completed": 1}
 
 
 async def test_memories_are_those_that_the_caller_may_see(persona: ServiceUnderTest, memory: ServiceUnderTest) -> None:
@@ -42,8 +62,8 @@ async def test_memories_are_those_that_the_caller_may_see(persona: ServiceUnderT
     await store(memory, "For me", persona_id="athena", visibility="private", persona="athena", namespace="seen")
     own = await figures(persona, "seen", persona="athena")
     others = await figures(persona, "seen", persona="hera")
-    assert own["memories"]["memories"] == {"value": 2, "is_at_least": False}
-    assert others["memories"]["memories"]["value"] == 1
+    assert own["memories"]["memories"] == 2
+    assert others["memories"]["memories"] == 1
     assert own["memories"]["newest_at"] is not None
 
 
@@ -54,9 +74,8 @@ async def test_workflows_count_what_waits_for_the_persona(
         await engine.reached(await engine.start(STEP, ASK), "ask", "waiting")
         await engine.reached(await engine.start(STEP), "think", "waiting")
     found = await figures(persona)
-    assert found["workflows"]["approvals_waiting"]["value"] == 1
-    assert found["workflows"]["executions_waiting"]["value"] == 1
-    assert found["tasks"]["executions_waiting"]["value"] == 2
+    assert found["workflows"] == {"approvals_waiting": 1, "executions_waiting": 1}
+    assert found["tasks"]["executions_waiting"] == 2
     assert [gap["part"] for gap in found["missing"]] == ["memories"]
 
 
@@ -65,7 +84,7 @@ async def test_metadata_of_any_shape_are_counted_around(persona: ServiceUnderTes
     for odd in ({"workflow": 1}, {"workflow": []}, {"workflow": {"execution_id": {}}}, {}):
         await board.create(assigned_persona="athena", metadata=odd)
     tasks = (await figures(persona, board.namespace))["tasks"]
-    assert tasks["executions_waiting"]["value"] == 0
+    assert tasks["executions_waiting"] == 0
 
 
 @pytest.mark.parametrize("scope", ["task:read", "memory:read", "workflow:read"])

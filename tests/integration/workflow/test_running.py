@@ -285,6 +285,6 @@ async def test_step_acts_for_its_execution_with_no_more_scopes_than_it_needs(eng
     async with upstream(folder, FOUND) as memory, engine.worker(memory_url=memory.url):
         execution = await engine.run(SEARCH)
     token = re.search(rb"authorization: Bearer (\S+)", memory.asked[0], re.IGNORECASE)[1].decode()
-    principal = InternalTokens(SECRET).verify(token, "memory")
+    principal = InternalTokens(SECRET).verify(token, "memory", "POST")
     assert principal.subject == f"workflow:{execution['id']}"
     assert principal.scopes == {"memory:read"}

@@ -53,25 +53,25 @@ def test_callers_do_not_share_a_bucket() -> None:
 
 def test_bucket_goes_on_from_what_redis_said() -> None:
     buckets = LocalBuckets(Clock())
-    buckets.learn("k", 54.0, passes=True)
+    buckets.learn(Buckets([Bucket("k", POLICY)]), [54.0], passes=True)
     assert take(buckets, 2) == [True, False]
 
 
 def test_what_passed_without_redis_is_not_forgotten() -> None:
     buckets = LocalBuckets(Clock())
     take(buckets, 9)
-    buckets.learn("k", 6.0, passes=True)
+    buckets.learn(Buckets([Bucket("k", POLICY)]), [6.0], passes=True)
     assert take(buckets, 2) == [True, False]
 
 
 def test_refusal_by_redis_is_final() -> None:
     buckets = LocalBuckets(Clock())
-    buckets.learn("k", 60.0, passes=False)
+    buckets.learn(Buckets([Bucket("k", POLICY)]), [60.0], passes=False)
     assert take(buckets, 1) == [False]
 
 
 def test_headers_tell_what_is_left() -> None:
-    assert Verdict(passes=True, ahead_s=6.0, policy=POLICY).headers() == {"RateLimit": '"default";r=9;t=6'}
+    assert Verdict(passes=True, ahead_s=6.0, policy=POLICY).header() == (b"ratelimit", b'"default";r=9;t=6')
 
 
 def test_refusal_tells_when_to_come_back() -> None:
@@ -91,7 +91,7 @@ def test_tightest_bucket_is_told() -> None:
     buckets = LocalBuckets(Clock())
     wanted = [Bucket("a", Policy(9, 60, "a")), Bucket("b", Policy(5, 60, "b")), Bucket("c", POLICY)]
     verdict = buckets.take(Buckets(wanted))
-    assert verdict.headers() == {"RateLimit": '"b";r=4;t=12'}
+    assert verdict.header() == (b"ratelimit", b'"b";r=4;t=12')
 
 
 def test_one_of_several_gateways_gives_its_part() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tmws_contracts.scopes import SCOPES
 from tmws_local.errors import StackError
 from tmws_local.install_clients import CLIENTS, configuration_file
-from tmws_local.install_key import APPROVING, SCOPES_OF
+from tmws_local.install_key import ANY_PERSONA, SCOPES_OF, Rights
 from tmws_mcp_bridge.profile import Profile
 
 PROJECT = Path("/project")
@@ -46,8 +46,23 @@ def test_each_profile_of_the_bridge_has_its_scopes():
 
 
 def test_a_key_has_scopes_that_exist_and_none_for_administration():
-    given = {APPROVING, *(scope for scopes in SCOPES_OF.values() for scope in scopes)}
-    assert given <= SCOPES - {"keys:admin", "audit:read", "persona:impersonate"}
+    given = {scope for scopes in SCOPES_OF.values() for scope in scopes}
+    assert given <= SCOPES - {"keys:admin", "audit:read", "persona:impersonate", "workflow:approve"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "more", "persona"),
+    [
+        ({}, set(), None),
+        ({"may_approve": True}, {"workflow:approve"}, None),
+        ({"may_audit": True, "persona": "hestia"}, {"audit:read"}, "hestia"),
+        ({"persona": ANY_PERSONA}, {"persona:impersonate"}, None),
+    ],
+)
+def test_a_key_has_what_was_asked_for_besides(asked, more, persona):
+    rights = Rights("readonly", **asked)
+    assert set(rights.scopes) - set(SCOPES_OF["readonly"]) == more
+    assert rights.wanted == {"scopes": sorted(rights.scopes), "persona": persona}
 
 
 def test_a_reader_gets_nothing_but_reading():

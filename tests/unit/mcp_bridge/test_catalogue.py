@@ -10,7 +10,7 @@ from tmws_mcp_bridge.tools.building import brief
 
 SEED = {
     "semantic_search": {"query", "limit", "threshold"},
-    "store_memory": {"content", "importance", "metadata"},
+    "store_memory": {"content", "importance", "metadata", "tags", "persona_id", "private"},
     "manage_task": {"operation", "task_data"},
     "execute_workflow": {"workflow_id", "parameters", "wait_seconds"},
 }
@@ -24,7 +24,7 @@ READING = {
 }  # fmt: skip
 CHANGING = {
     "store_memory", "share_memory", "forget_memory", "manage_task", "claim_task", "report_task", "execute_workflow",
-    "schedule_workflow", "approve",
+    "save_workflow", "schedule_workflow", "approve",
 }  # fmt: skip
 
 

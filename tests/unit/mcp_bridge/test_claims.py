@@ -5,7 +5,7 @@ import pytest
 from fastmcp.exceptions import ToolError
 
 from support.scripted_gateway import ScriptedGateway
-from tmws_mcp_bridge.tools.claim import NOTHING_READY
+from tmws_mcp_bridge.tools.claim import ASKED, NOTHING_READY
 
 TASK_ID = "01940000-0000-7000-8000-000000000001"
 TASK = {"id": TASK_ID, "title": "Write", "status": "in_progress", "namespace": "default"}
@@ -27,6 +27,31 @@ async def test_a_claim_gives_a_task_and_its_token():
     shown = {"id": TASK_ID, "title": "Write", "status": "in_progress", "claim_token": 7}
     assert answer.structured_content == {"claimed": True, "task": shown}
     assert (gateway.body()["personas"], gateway.body()["agent_id"]) == (["muses"], "ada")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [({"personas": ["muses"]}, "muses"), ({"personas": ["muses"], "agent_id": "ada"}, "ada")],
+)
+async def test_who_claims_as_one_persona_has_its_name(given, name):
+    gateway = ScriptedGateway(CLAIMED)
+    async with gateway.client() as client:
+        await client.call_tool("claim_task", given)
+        await client.call_tool("manage_task", {"operation": "claim", "task_data": given})
+    assert [gateway.body(0)["agent_id"], gateway.body(1)["agent_id"]] == [name, name]
+
+
+@pytest.mark.parametrize("given", [{}, {"personas": ["muses", "hera"]}])
+async def test_who_claims_for_several_or_nobody_has_a_name_of_its_own(given):
+    gateway = ScriptedGateway(CLAIMED)
+    async with gateway.client() as client:
+        await client.call_tool("claim_task", given)
+    assert gateway.body()["agent_id"].startswith("mcp-")
+
+
+async def test_who_asks_is_told_that_the_claim_has_ended():
+    gateway = ScriptedGateway((200, TASK))
+    assert (await report(gateway, report="question", text="Which one?"))["next"] == ASKED
 
 
 async def test_a_claim_without_a_task_says_what_to_do():

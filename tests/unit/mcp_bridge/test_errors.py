@@ -27,6 +27,13 @@ async def failure(answer, tool, arguments):
         ("semantic_search", {"query": "x" * 8193}, "query must not be longer than 8192."),
         (MANAGE, {"operation": "get", "task_data": {"id": 7}}, "task_data.id must be a string."),
         ("semantic_search", {"query": "x", "nope": 1}, "nope is not an argument of this tool."),
+        ("semantic_search", {"query": "x", "threshold": 2}, "threshold must be less than or equal to 1."),
+        ("recall_memories", {"tags": ["ok", 7]}, "tags.1 must be a valid string."),
+        (
+            MANAGE,
+            {"operation": "create", "task_data": {"title": "x", "due_at": "tomorrow"}},
+            "task_data.due_at must be a time with its zone, such as 2026-03-01T12:00:00Z.",
+        ),
         ("store_memory", {"content": "x", "metadata": {"a": "\0"}}, "metadata must not contain U+0000."),
         ("store_memory", {"content": "x", "metadata": "{}"}, "metadata must be a JSON object."),
         (MANAGE, {"operation": "list", "task_data": "{}"}, "task_data must be a JSON object."),
@@ -85,6 +92,25 @@ async def test_a_conflict_tells_its_facts():
     assert message == "Complete what it depends on first. Open dependencies: t1."
 
 
+async def test_a_conflict_over_a_field_says_what_to_do_about_it():
+    errors = [{"pointer": "/claim_token", "detail": "must be the token of a claim that holds"}]
+    problem = {"title": "Lost", "status": 409, "detail": "Claim again.", "errors": errors}
+    message = await failure((409, problem), MANAGE, {"operation": "complete", "task_data": {"id": TASK_ID}})
+    assert message == "task_data.claim_token must be the token of a claim that holds. Claim again."
+
+
+async def test_a_field_that_is_somebody_elses_is_to_be_corrected():
+    errors = [{"pointer": "/persona_id", "detail": "must be your own persona, or left out"}]
+    problem = {
+        "title": "No",
+        "status": 403,
+        "detail": "/persona_id: must be your own persona, or left out",
+        "errors": errors,
+    }
+    message = await failure((403, problem), "store_memory", {"content": "x", "persona_id": "athena"})
+    assert message == "persona_id must be your own persona, or left out. Correct it, or ask for a key that may."
+
+
 async def test_a_stale_version_says_to_read_again():
     problem = {"title": "The resource has changed since it was read", "status": 412}
     data = {"id": TASK_ID, "version": 1, "status": "in_progress"}
@@ -99,9 +125,19 @@ async def test_a_missing_credential_names_the_setting():
 
 
 async def test_a_missing_scope_is_named():
-    problem = {"title": "Forbidden", "status": 403, "detail": "This needs the scope memory:write."}
+    problem = {
+        "title": "No",
+        "status": 403,
+        "detail": "This needs the scope memory:write.",
+        "error": "insufficient_scope",
+    }
     message = await failure((403, problem), "store_memory", {"content": "x"})
     assert message == "This needs the scope memory:write. Ask for a key that has it."
+
+
+async def test_a_right_that_no_scope_gives_is_not_asked_for_as_one():
+    problem = {"title": "No", "status": 403, "detail": "Only the personas listed in approvers may decide."}
+    assert await failure((403, problem), "approve", {}) == "Only the personas listed in approvers may decide."
 
 
 async def test_a_stopped_gateway_is_told_with_how_to_start_it():

@@ -92,6 +92,14 @@ async def test_the_status_of_a_workflow_is_that_of_its_latest_execution():
     assert answer == {"execution_id": OTHER_ID, "status": "running", "finished": False}
 
 
+async def test_what_a_step_waits_for_is_told_without_what_it_does_not_wait_for():
+    waits = {"what": "approval", "approval_id": "a1", "steps": None, "until": None}
+    step = {"id": "ask", "uses": "approval", "status": "waiting", "attempt": 1, "waiting_for": waits, "error": None}
+    gateway = ScriptedGateway((200, {"id": ID, "status": "running", "steps": [step], "output": None, "error": None}))
+    seen = await call(gateway, "workflow_status", execution_id=ID)
+    assert seen["steps"][0]["waiting_for"] == {"what": "approval", "approval_id": "a1"}
+
+
 async def test_a_workflow_that_never_ran_says_how_to_start_it():
     answer = await call(ScriptedGateway((200, {"execution_id": None})), "workflow_status", workflow_id=ID)
     assert answer["next"] == "It never ran: start it with execute_workflow."
@@ -113,6 +121,31 @@ async def test_workflows_are_listed_with_what_they_take():
     answer = await call(ScriptedGateway((200, {"items": [WORKFLOW], "next_cursor": None})), "list_workflows")
     shown = {"id": ID, "name": "Release", "status": "pending", "inputs": {"type": "object"}}
     assert answer == {"workflows": [shown]}
+
+
+STEPS = {"steps": [{"id": "rest", "uses": "delay", "with": {"duration": "1s"}}]}
+
+
+async def test_a_workflow_is_defined_once():
+    gateway = ScriptedGateway((201, WORKFLOW))
+    shown = await call(gateway, "save_workflow", Profile.FULL, name="Release", config=STEPS)
+    assert shown == {"id": ID, "name": "Release", "status": "pending", "inputs": {"type": "object"}}
+    assert (gateway.asked[0].method, gateway.asked[0].url.path) == ("POST", "/api/v1/workflows")
+    assert gateway.body() == {"name": "Release", "workflow_type": "sequential", "config": STEPS}
+    assert gateway.key()
+
+
+async def test_a_workflow_that_is_named_is_changed():
+    gateway = ScriptedGateway((200, WORKFLOW))
+    await call(gateway, "save_workflow", Profile.FULL, name="Release", config=STEPS, workflow_id=ID)
+    assert (gateway.asked[0].method, gateway.asked[0].url.path) == ("PUT", f"/api/v1/workflows/{ID}")
+
+
+async def test_a_definition_that_is_wrong_names_the_step():
+    errors = [{"pointer": "/config/steps/0/uses", "detail": "must be a kind of step"}]
+    gateway = ScriptedGateway((422, {"title": "Invalid", "status": 422, "errors": errors}))
+    with pytest.raises(ToolError, match=r"^config\.steps\.0\.uses must be a kind of step\. Correct it"):
+        await call(gateway, "save_workflow", Profile.FULL, name="Release", config=STEPS)
 
 
 async def test_a_schedule_is_made_once():

@@ -89,7 +89,7 @@ async def test_a_gateway_that_hangs_does_not_hold_the_list_up(monkeypatch):
 
 
 async def test_who_becomes_a_persona_is_told_who_it_is():
-    gateway = ScriptedGateway((200, {"text": "# You are Athena"}))
+    gateway = ScriptedGateway((200, {"text": "# You are Athena", "duties": [{"look_up": []}]}))
     async with gateway.client() as client:
         prompt = await client.get_prompt("athena", {"task": "Plan the release."})
     assert [message.content.text for message in prompt.messages] == ["# You are Athena", "Plan the release."]

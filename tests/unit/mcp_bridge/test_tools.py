@@ -62,11 +62,41 @@ async def test_store_sends_defaults_and_a_key():
     assert gateway.key()
 
 
+async def test_a_persona_keeps_what_it_tags_for_itself():
+    gateway = ScriptedGateway((201, MEMORY))
+    kept = {"content": "x", "tags": ["pinned"], "persona_id": "athena"}
+    async with gateway.client() as client:
+        await client.call_tool("store_memory", {**kept, "private": True})
+    assert gateway.body() == {**kept, "visibility": "private", "importance": 0.5, "metadata": {}}
+
+
 async def test_create_sends_only_the_fields_given():
     gateway = ScriptedGateway((201, TASK))
     async with gateway.client() as client:
         await client.call_tool("manage_task", {"operation": "create", "task_data": {"title": "Write"}})
     assert gateway.body() == {"title": "Write"}
+
+
+COMMENTS = f"/api/v1/tasks/{TASK_ID}/comments"
+
+
+async def test_a_comment_is_said_once():
+    gateway = ScriptedGateway((201, {"id": "c1", "author": "eris", "body": "Do you need help?"}))
+    said = {"operation": "comment", "task_data": {"id": TASK_ID, "body": "Do you need help?"}}
+    async with gateway.client() as client:
+        answer = await client.call_tool("manage_task", said)
+    assert answer.structured_content["comments"][0]["author"] == "eris"
+    assert (gateway.asked[0].method, gateway.asked[0].url.path) == ("POST", COMMENTS)
+    assert gateway.body() == {"body": "Do you need help?"}
+    assert gateway.key()
+
+
+async def test_comments_are_listed_when_nothing_is_said():
+    gateway = ScriptedGateway((200, {"items": [{"id": "c1", "body": "Yes."}], "next_cursor": "more"}))
+    async with gateway.client() as client:
+        answer = await client.call_tool("manage_task", {"operation": "comment", "task_data": {"id": TASK_ID}})
+    assert answer.structured_content == {"comments": [{"id": "c1", "body": "Yes."}], "next_cursor": "more"}
+    assert (gateway.asked[0].method, gateway.asked[0].url.path) == ("GET", COMMENTS)
 
 
 async def test_a_null_clears_a_field_in_an_update():

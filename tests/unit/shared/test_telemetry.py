@@ -59,6 +59,11 @@ def test_state_of_a_trace_is_carried_on() -> None:
         assert carry_trace()["tracestate"] == "vendor=1"
 
 
+def test_baggage_of_a_caller_is_not_carried_on() -> None:
+    with serving("GET", {"traceparent": PARENT, "tracestate": "vendor=1", "baggage": "user=1"}):
+        assert carry_trace().keys() == {"traceparent", "tracestate"}
+
+
 @pytest.mark.parametrize("given", ["", "garbage", "00-" + "0" * 32 + "-b7ad6b7169203331-01", "ff-" + PARENT[3:]])
 def test_trace_that_is_none_is_not_gone_on_with(given: str) -> None:
     with serving("GET", {"traceparent": given}):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tmws_contracts.workflow import WorkflowType
-from tmws_workflow.validation import InvalidDefinition, plan_workflow
+from tmws_workflow.errors import DefinitionInvalid
+from tmws_workflow.validation import plan_workflow
 
 Json = dict[str, Any]
 A = {"id": "a", "uses": "transform"}
@@ -164,17 +165,17 @@ DAGS = WHOLE + FIELDS + EXPRESSIONS + KINDS
 
 @pytest.mark.parametrize(("config", "pointer"), DAGS, ids=[pointer for _, pointer in DAGS])
 def test_definition_that_cannot_run_is_refused_where_it_is_wrong(config: Json, pointer: str) -> None:
-    with pytest.raises(InvalidDefinition) as caught:
+    with pytest.raises(DefinitionInvalid) as caught:
         plan_workflow(WorkflowType.DAG, config)
-    assert {problem.pointer for problem in caught.value.problems} == {pointer}
-    assert all(problem.detail for problem in caught.value.problems)
+    assert {problem.pointer for problem in caught.value.errors} == {pointer}
+    assert all(problem.detail for problem in caught.value.errors)
 
 
 @pytest.mark.parametrize("workflow_type", [WorkflowType.SEQUENTIAL, WorkflowType.PARALLEL])
 def test_only_a_dag_says_what_a_step_needs(workflow_type: WorkflowType) -> None:
-    with pytest.raises(InvalidDefinition) as caught:
+    with pytest.raises(DefinitionInvalid) as caught:
         plan_workflow(workflow_type, two(needs=["a"]))
-    assert [problem.pointer for problem in caught.value.problems] == ["/config/steps/1/needs"]
+    assert [problem.pointer for problem in caught.value.errors] == ["/config/steps/1/needs"]
 
 
 def test_the_table_holds_a_hundred() -> None:
@@ -183,7 +184,7 @@ def test_the_table_holds_a_hundred() -> None:
 
 def test_all_problems_of_a_definition_are_told_at_once() -> None:
     wrong = {"steps": [{"id": "a", "uses": "shell", "retry": {"factor": 0}, "on_error": 1, "timeout": "x"}], "x": 1}
-    with pytest.raises(InvalidDefinition) as caught:
+    with pytest.raises(DefinitionInvalid) as caught:
         plan_workflow(WorkflowType.DAG, wrong)
-    pointers = {problem.pointer for problem in caught.value.problems}
+    pointers = {problem.pointer for problem in caught.value.errors}
     assert pointers == {"/config/x", f"{S}/uses", f"{S}/retry/factor", f"{S}/on_error", f"{S}/timeout"}

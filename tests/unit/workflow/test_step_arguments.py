@@ -5,13 +5,14 @@ import json
 import pytest
 
 from tmws_contracts.workflow import WorkflowType
-from tmws_workflow.validation import InvalidDefinition, plan_workflow
+from tmws_workflow.errors import DefinitionInvalid
+from tmws_workflow.validation import plan_workflow
 
 
 def pointers_of(step):
-    with pytest.raises(InvalidDefinition) as caught:
+    with pytest.raises(DefinitionInvalid) as caught:
         plan_workflow(WorkflowType.DAG, {"steps": [{"id": "a", **step}]})
-    return [problem.pointer.removeprefix("/config/steps/0/") for problem in caught.value.problems]
+    return [problem.pointer.removeprefix("/config/steps/0/") for problem in caught.value.errors]
 
 
 BAD_REQUESTS = [

@@ -4,8 +4,9 @@ import pytest
 
 from tmws_contracts.workflow import WorkflowType
 from tmws_workflow.engine import OUTPUT_STEP
+from tmws_workflow.errors import DefinitionInvalid
 from tmws_workflow.retries import RetryPolicy
-from tmws_workflow.validation import InvalidDefinition, plan_workflow
+from tmws_workflow.validation import plan_workflow
 
 NOOP = {"id": "a", "uses": "transform"}
 AFTER = {"id": "b", "uses": "transform", "needs": ["a"]}
@@ -20,9 +21,9 @@ def second(**fields):
 
 
 def problems_of(config, kind="dag"):
-    with pytest.raises(InvalidDefinition) as caught:
+    with pytest.raises(DefinitionInvalid) as caught:
         plan_workflow(WorkflowType(kind), config)
-    return {problem.pointer: problem.detail for problem in caught.value.problems}
+    return {problem.pointer: problem.detail for problem in caught.value.errors}
 
 
 BAD = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -59,11 +60,17 @@ _TAKE_BACK: Final = f"""
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a claim asks for; `personas` has the caller's own."""
+    """What a claim of a namespace asks for; `personas` has the caller's own."""
 
+    namespace: str
     claim: TaskClaim
     personas: list[str]
     author: Author
+
+    @property
+    def kind(self) -> tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Wishes of one kind ask for the same tasks."""
+        return self.namespace, tuple(self.personas), tuple(self.claim.labels), tuple(self.claim.capabilities)
 
 
 class ClaimRepository:
@@ -83,30 +90,40 @@ class ClaimRepository:
         rows = await self._connection.fetch(_HELD, self._namespace, claim.agent_id, claim.request_id, wish.personas)
         return [_claimed(row) for row in rows]
 
-    async def take(self, wish: Wish) -> list[dict[str, Any]]:
-        """Claim the best tasks that fit and return them, best first (see ClaimedTask)."""
-        for _ in range(_ATTEMPTS):
-            rows = await self._try_to_take(wish)
-            if rows[0]["id"] is not None:
-                return [_claimed(row) for row in rows]
-            if not rows[0]["candidates"]:
-                break
-        return []
+    async def take(self, wishes: Sequence[Wish]) -> list[list[dict[str, Any]]]:
+        """Claim the best tasks that fit and return them, best first (see ClaimedTask), for each of some wishes.
 
-    async def _try_to_take(self, wish: Wish) -> list[Row]:
+        They ask for the same, for one agent each: the first gets the best, as if they had come one after another.
+        """
+        rows = await self._try_to_take(wishes)
+        for _ in range(_ATTEMPTS - 1):
+            if rows[0]["id"] is not None or not rows[0]["candidates"]:
+                break
+            rows = await self._try_to_take(wishes)
+        taken: list[list[dict[str, Any]]] = [[] for _ in wishes]
+        for row in rows:
+            if row["id"] is not None:
+                place: int = row["place"]
+                taken[place - 1].append(_claimed(row))
+        return taken
+
+    async def _try_to_take(self, wishes: Sequence[Wish]) -> list[Row]:
         """Return what was claimed; or one row without an id, whose `candidates` others were taking."""
-        claim = wish.claim
+        claims, alike = [wish.claim for wish in wishes], wishes[0]
+        wanted = sum(claim.limit for claim in claims)
         return await self._connection.fetch(
-            _claim_sql(claim.limit, has_personas=bool(wish.personas)),
+            _claim_sql(1 << (wanted - 1).bit_length(), has_personas=bool(alike.personas)),
             self._namespace,
-            wish.personas,
-            claim.labels,
-            claim.capabilities,
-            claim.agent_id,
-            claim.request_id,
-            claim.lease_seconds,
-            wish.author.name,
-            wish.author.persona,
+            alike.personas,
+            alike.claim.labels,
+            alike.claim.capabilities,
+            [claim.agent_id for claim in claims],
+            [claim.request_id for claim in claims],
+            [claim.lease_seconds for claim in claims],
+            [wish.author.name for wish in wishes],
+            [wish.author.persona for wish in wishes],
+            [claim.limit for claim in claims],
+            wanted,
         )
 
     async def renew(self, task_id: UUID, token: int, lease_s: int | None) -> Row | None:
@@ -115,33 +132,43 @@ class ClaimRepository:
 
 
 @cache
-def _claim_sql(limit: int, *, has_personas: bool) -> str:
-    """Return the statement of a claim, with what its costs hang on written out: so the server keeps its plan.
+def _claim_sql(most: int, *, has_personas: bool) -> str:
+    """Return the statement of claims for at most so many tasks, with what its costs hang on written out: so the server
+    keeps its plan.
 
     The best of each persona's and of nobody's, which an index has in their order; of them all the best that nobody else
-    is taking. A token is drawn for each in the order of the answer.
+    is taking. They are dealt to those who asked in their order; a token is drawn for each in the order of the answer.
     """
-    spare = limit * _SPARE
+    spare = most * _SPARE
     of_personas = f"""UNION ALL SELECT leg.* FROM unnest($2::text[]) p (persona)
         CROSS JOIN LATERAL {_leg("= p.persona", spare, bonus_s=3600)} leg"""  # noqa: S608 -- our own fragments
     # As a text the status keeps the planner from looking for the chosen again by another index than their ids.
     return f"""
-    WITH wanted AS MATERIALIZED (
+    WITH asked AS MATERIALIZED (
+        SELECT a.*, sum(most) OVER (ORDER BY place) AS upto
+        FROM unnest($5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::integer[])
+            WITH ORDINALITY a (agent, request, lease_s, author, persona, most, place)
+    ), wanted AS MATERIALIZED (
         SELECT id, turn FROM ({_leg("IS NULL", spare)} {of_personas if has_personas else ""}) legs
         ORDER BY turn, id LIMIT {spare}
     ), chosen AS MATERIALIZED (
         SELECT t.id, w.turn FROM wanted w JOIN tasks t ON t.id = w.id
         WHERE t.status::text = 'pending' AND t.unmet = 0 AND {_MATCHES}
           AND (t.assigned_persona IS NULL OR t.assigned_persona = ANY($2::text[]))
-        ORDER BY w.turn, w.id LIMIT {limit} FOR NO KEY UPDATE OF t SKIP LOCKED
+        ORDER BY w.turn, w.id LIMIT $11::integer FOR NO KEY UPDATE OF t SKIP LOCKED
+    ), dealt AS MATERIALIZED (
+        SELECT c.id, a.*, nextval('task_claim_tokens') AS token
+        FROM (SELECT id, row_number() OVER (ORDER BY turn, id) AS rank FROM chosen ORDER BY rank) c
+        CROSS JOIN LATERAL (SELECT * FROM asked WHERE upto >= c.rank ORDER BY place LIMIT 1) a
     ), t AS (
-        UPDATE tasks o SET status = 'in_progress', claimed_by = $5, claim_request = $6, claim_token = n.token,
-            lease_seconds = $7::integer, lease_until = now() + make_interval(secs => $7::integer),
-            action = 'claimed', author = $8, author_persona = $9, version = version + 1, updated_at = now()
-        FROM (SELECT id, nextval('task_claim_tokens') AS token FROM (SELECT id FROM chosen ORDER BY turn, id) c) n
-        WHERE o.id = n.id RETURNING o.*
+        UPDATE tasks o SET status = 'in_progress', claimed_by = d.agent, claim_request = d.request,
+            claim_token = d.token, lease_seconds = d.lease_s, lease_until = now() + make_interval(secs => d.lease_s),
+            action = 'claimed', author = d.author, author_persona = d.persona, version = version + 1,
+            updated_at = now()
+        FROM dealt d WHERE o.id = d.id RETURNING o.*, d.place
     )
-    SELECT {VIEW}, {_SHARES}, w.candidates FROM (SELECT count(*) AS candidates FROM wanted) w LEFT JOIN t ON true
+    SELECT {VIEW}, {_SHARES}, t.place, w.candidates
+    FROM (SELECT count(*) AS candidates FROM wanted) w LEFT JOIN t ON true
     ORDER BY t.claim_token
     """  # noqa: S608 -- our own fragments
 
@@ -157,7 +184,7 @@ async def take_back(database: Database, limit: int) -> list[str]:
     return [row["namespace"] for row in await database.fetch(_TAKE_BACK, limit)]
 
 
-_NOT_SHOWN: Final = ("priority_h", "due_h", "unblocks_h", "age_h", "persona_h", "candidates")
+_NOT_SHOWN: Final = ("priority_h", "due_h", "unblocks_h", "age_h", "persona_h", "place", "candidates")
 
 
 def _claimed(row: Row) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 from sqlalchemy import func, update
 from sqlmodel import col
 
@@ -52,14 +53,19 @@ _INSERT: Final = f"""
     SELECT {view("ARRAY(SELECT DISTINCT d::text FROM unnest(x.depends_on) d ORDER BY 1)")} FROM t JOIN x ON x.id = t.id
 """  # noqa: S608 -- our own columns
 _DELETE: Final = "DELETE FROM tasks WHERE namespace = $1 AND id = $2"
-# The whole of completing a claimed task that nobody waits for; whatever else there is to look at, it does not match.
-# As a text the status keeps the planner from looking at everything that is in progress instead of at one id.
+# The whole of completing claimed tasks that nobody waits for; whatever else there is to look at, it does not match.
+# As a text the status keeps the planner from looking at everything that is in progress instead of at these ids.
 _COMPLETE: Final = f"""
-    UPDATE tasks t SET status = 'completed', progress = 100, result = $4, lease_until = NULL, action = 'completed',
-        author = $5, author_persona = $6, version = version + 1, updated_at = now()
-    WHERE namespace = $1 AND id = $2 AND claim_token = $3 AND status::text = 'in_progress' AND unmet = 0
-        AND unblocks = 0 AND output_schema IS NULL
-    RETURNING {VIEW}
+    WITH t AS (
+        UPDATE tasks o SET status = 'completed', progress = 100, result = c.result::jsonb, lease_until = NULL,
+            action = 'completed', author = c.author, author_persona = c.persona, version = version + 1,
+            updated_at = now()
+        FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+            c (id, token, result, author, persona)
+        WHERE o.namespace = $1 AND o.id = c.id AND o.claim_token = c.token AND o.status::text = 'in_progress'
+            AND o.unmet = 0 AND o.unblocks = 0 AND o.output_schema IS NULL
+        RETURNING o.*
+    ) SELECT {VIEW} FROM t
 """  # noqa: S608 -- our own columns
 
 
@@ -69,6 +75,17 @@ class Author:
 
     name: str
     persona: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A claimed task of a namespace that is to be completed."""
+
+    namespace: str
+    task_id: UUID
+    token: int
+    result: JsonObject | None
+    author: Author
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,15 @@ class Draft:
     output_schema: JsonObject | None = None
     unmet: int = 0
     depends_on: list[UUID] = field(default_factory=list[UUID])
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A task to be in a namespace."""
+
+    namespace: str
+    author: Author
+    draft: Draft
 
 
 class TaskRepository:
@@ -131,10 +157,20 @@ class TaskRepository:
         """Add tasks and what they depend on; return their views in any order."""
         return await self._connection.fetch(_INSERT, self._namespace, list(drafts), author.name, author.persona)
 
-    async def complete(self, task_id: UUID, token: int, result: JsonObject | None, author: Author) -> Row | None:
-        """Complete a claimed task in one go; return its view, or None when there is more to it."""
-        values = (task_id, token, result, author.name, author.persona)
-        return await self._connection.fetchrow(_COMPLETE, self._namespace, *values)
+    async def complete(self, completions: Sequence[Completion]) -> dict[str, Row]:
+        """Complete claimed tasks in one go; return the views, by id, of those to which there is no more."""
+        # In the order of their ids, so that two who complete the same tasks at the same time do not lock each other.
+        ordered = sorted(completions, key=lambda completion: completion.task_id)
+        rows = await self._connection.fetch(
+            _COMPLETE,
+            self._namespace,
+            [completion.task_id for completion in ordered],
+            [completion.token for completion in ordered],
+            [None if each.result is None else orjson.dumps(each.result).decode() for each in ordered],
+            [completion.author.name for completion in ordered],
+            [completion.author.persona for completion in ordered],
+        )
+        return {row["id"]: row for row in rows}
 
     async def update(self, task_id: UUID, values: dict[str, Any], action: TaskAction, author: Author) -> None:
         """Set columns of a task, its version and updated_at."""

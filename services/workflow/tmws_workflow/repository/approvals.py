@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from tmws_contracts.approvals import Approval, ApprovalStatus
+from tmws_contracts.persona_figures import PersonaWorkflows
 from tmws_shared.database import Connection, Row
 from tmws_shared.pagination import Conditions, Keyset
 
@@ -46,6 +47,8 @@ _EXPIRE = """UPDATE approvals SET status = 'expired', decided_at = now()
     WHERE id = $1 AND status = 'pending' AND expires_at <= now()"""
 _OUTCOME = "SELECT status::text, decided_by, comment, decided_at FROM approvals WHERE id = $1"
 _WITHDRAW = "UPDATE approvals SET status = 'withdrawn', decided_at = now() WHERE id = $1 AND status = 'pending'"
+_NAMING = f"""SELECT count(*) AS approvals_waiting, count(DISTINCT a.execution_id) AS executions_waiting
+    FROM approvals a WHERE a.namespace = $1 AND $2 = ANY(a.approvers) AND {_IS_OPEN}"""  # noqa: S608 -- our own columns
 _NEWEST = Keyset((("a.created_at", "timestamptz"), ("a.id", "uuid")), descending=True)
 
 
@@ -94,6 +97,11 @@ class ApprovalRepository:
         """Return the approval, or None."""
         row = await self._connection.fetchrow(_GET, self._namespace, approval_id)
         return None if row is None else _approval(row)
+
+    async def count_for_persona(self, persona_id: str) -> PersonaWorkflows:
+        """Count what waits for the decision of a persona."""
+        row = await self._connection.fetchrow(_NAMING, self._namespace, persona_id)
+        return PersonaWorkflows.model_validate(dict(row or {}))
 
     async def lock(self, approval_id: UUID) -> tuple[Approval, bool] | None:
         """Hold the approval until the transaction ends; tell whether it can be decided."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tmws_persona.fencing import excerpt, fence, label, one_line
+from tmws_shared.fencing import excerpt, fence, label, one_line
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\u2028", "\u2029", "\x0b", "\x85", "\t", "\x00"])

@@ -10,8 +10,16 @@ from typing import Final
 ELLIPSIS: Final = "…"
 # Marks that make a text look other than it is read, and the invisible letters that smuggle one past people.
 _DECEIVING: Final = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
+# An image is fetched when it is shown: what stands in its address leaves with it.
+_REMOTE_IMAGE: Final = re.compile(r"!\[[^\]]{0,1000}\]\(\s{0,9}<?(?:https?:)?//|<img\b", re.IGNORECASE)
 _BACKTICKS: Final = re.compile("`+")
 _NOT_SHOWN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def tricks_in(text: str) -> list[str]:
+    """Return what in a text is meant to be overlooked, or acts when it is shown; the text stays as it is."""
+    found = {"invisible or turning characters": _DECEIVING.search(text), "remote image": _REMOTE_IMAGE.search(text)}
+    return [trick for trick, match in found.items() if match]
 
 
 def one_line(text: str) -> str:
