@@ -134,10 +134,11 @@ async def measure(database: DatabaseUrls, folder: Path, arguments: argparse.Name
         there = 0
         print(f"{'finished':>10} {'pairs/s':>8} {'claim p99 ms':>13} {'given twice':>12}")
         for finished in sorted(arguments.finished):
-            await tables.execute("SET session_replication_role = replica")
-            await tables.execute(_OLD, NAMESPACE, there, finished, timeout=3600)
-            await tables.execute("SET session_replication_role = origin")
-            await tables.execute("VACUUM ANALYZE task.tasks", timeout=3600)
+            if finished > there:
+                await tables.execute("SET session_replication_role = replica")
+                await tables.execute(_OLD, NAMESPACE, there, finished, timeout=3600)
+                await tables.execute("SET session_replication_role = origin")
+                await tables.execute("VACUUM ANALYZE task.tasks", timeout=3600)
             there = finished
             rounds = [
                 await one_round(service, tables, arguments.ready, arguments.agents) for _ in range(arguments.rounds)

@@ -54,14 +54,15 @@ _INSERT: Final = f"""
 """  # noqa: S608 -- our own columns
 _DELETE: Final = "DELETE FROM tasks WHERE namespace = $1 AND id = $2"
 # The whole of completing claimed tasks that nobody waits for; whatever else there is to look at, it does not match.
-# As a text the status keeps the planner from looking at everything that is in progress instead of at these ids.
+# As a text the status keeps the planner from looking at everything that is in progress instead of at these ids; by the
+# limit it thinks there is one of them, and looks at that through the key however little it knows of the table.
 _COMPLETE: Final = f"""
     WITH t AS (
         UPDATE tasks o SET status = 'completed', progress = 100, result = c.result::jsonb, lease_until = NULL,
             action = 'completed', author = c.author, author_persona = c.persona, version = version + 1,
             updated_at = now()
-        FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[])
-            c (id, token, result, author, persona)
+        FROM (SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+              c (id, token, result, author, persona) LIMIT $7::integer) c
         WHERE o.namespace = $1 AND o.id = c.id AND o.claim_token = c.token AND o.status::text = 'in_progress'
             AND o.unmet = 0 AND o.unblocks = 0 AND o.output_schema IS NULL
         RETURNING o.*
@@ -169,6 +170,7 @@ class TaskRepository:
             [None if each.result is None else orjson.dumps(each.result).decode() for each in ordered],
             [completion.author.name for completion in ordered],
             [completion.author.persona for completion in ordered],
+            len(ordered),
         )
         return {row["id"]: row for row in rows}
 
