@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from tmws_shared.problems import Unavailable
 
@@ -14,10 +14,12 @@ Result = TypeVar("Result")
 
 # A larger group would keep its first member waiting for no gain.
 MOST: Final = 64
+# While one group waits for the disk, the next one is worked on.
+AT_ONCE: Final = 2
 
 
 class Together(Generic[Item, Result]):
-    """Gives `work` the items of one kind in groups, one group of a kind at a time, and each asker its own result.
+    """Gives `work` the items of one kind in groups, two groups of a kind at a time, and each asker its own result.
 
     Nobody waits for company: whoever comes first goes alone, and those who come meanwhile are the next group. `work`
     returns a result for each item, in their order.
@@ -29,26 +31,32 @@ class Together(Generic[Item, Result]):
         self._work = work
         self._kind = kind
         self._waiting: defaultdict[Hashable, list[tuple[Item, asyncio.Future[Result]]]] = defaultdict(list)
-        self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._running: defaultdict[Hashable, set[asyncio.Task[None]]] = defaultdict(set)
 
     async def do(self, item: Item) -> Result:
         """Return the item's result; what goes wrong with it is raised here, and concerns no other item."""
         kind = self._kind(item)
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting[kind].append((item, result))
-        if kind not in self._running:
-            self._running[kind] = asyncio.create_task(self._run(kind))
+        running = self._running[kind]
+        if len(running) < AT_ONCE:
+            running.add(asyncio.create_task(self._run(kind)))
         return await result
 
     async def _run(self, kind: Hashable) -> None:
         """Work on a kind until nobody waits."""
         try:
-            while waiting := self._waiting[kind]:
-                group, self._waiting[kind] = waiting[:MOST], waiting[MOST:]
+            while waiting := self._waiting.pop(kind, None):
+                group, rest = waiting[:MOST], waiting[MOST:]
+                if rest:
+                    self._waiting[kind] = rest
                 # Who has gone meanwhile wants nothing any more.
                 await self._work_on([member for member in group if not member[1].done()])
         finally:
-            del self._waiting[kind], self._running[kind]
+            running = self._running[kind]
+            running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if not running:
+                del self._running[kind]
 
     async def _work_on(self, group: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         if not group:

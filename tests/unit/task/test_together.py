@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tmws_shared.problems import Unavailable
-from tmws_task.together import MOST, Together
+from tmws_task.together import AT_ONCE, MOST, Together
 
 
 class Work:
@@ -35,17 +35,23 @@ async def test_who_comes_alone_goes_alone():
     assert work.groups == [[1], [2]]
 
 
+async def begin(work: Work, together: Together[int, int], number: int) -> asyncio.Task[int]:
+    """Ask, and return when that is being worked on."""
+    asked = asyncio.create_task(together.do(number))
+    while [number] not in work.groups:
+        await asyncio.sleep(0)
+    return asked
+
+
 async def test_who_comes_meanwhile_is_the_next_group():
     work = Work(is_open=False)
     together = Together(work, lambda _: None)
-    first = asyncio.create_task(together.do(1))
-    while not work.groups:
-        await asyncio.sleep(0)
-    others = [asyncio.create_task(together.do(number)) for number in (2, 3, 4)]
+    first = [await begin(work, together, number) for number in range(AT_ONCE)]
+    others = [asyncio.create_task(together.do(number)) for number in (7, 8, 9)]
     await asyncio.sleep(0)
     work.gate.set()
-    assert await asyncio.gather(first, *others) == [2, 4, 6, 8]
-    assert work.groups == [[1], [2, 3, 4]]
+    assert await asyncio.gather(*first, *others) == [0, 2, 14, 16, 18]
+    assert work.groups == [[0], [1], [7, 8, 9]]
 
 
 async def test_group_is_no_larger_than_allowed():
@@ -84,15 +90,12 @@ async def test_lost_database_is_told_to_all_and_not_asked_again():
 async def test_who_has_left_is_left_out():
     work = Work(is_open=False)
     together = Together(work, lambda _: None)
-    first, second, third = (asyncio.create_task(together.do(number)) for number in (1, 2, 3))
-    while not work.groups:
-        await asyncio.sleep(0)
-    late = asyncio.create_task(together.do(4))
-    gone = asyncio.create_task(together.do(5))
+    first = [await begin(work, together, number) for number in range(AT_ONCE)]
+    late, gone = (asyncio.create_task(together.do(number)) for number in (7, 8))
     await asyncio.sleep(0)
     gone.cancel()
     work.gate.set()
-    assert await asyncio.gather(first, second, third, late) == [2, 4, 6, 8]
+    assert await asyncio.gather(*first, late) == [0, 2, 14]
     with pytest.raises(asyncio.CancelledError):
         await gone
-    assert work.groups == [[1, 2, 3], [4]]
+    assert work.groups == [[0], [1], [7]]
