@@ -1,7 +1,6 @@
 """Connections to another process, over real sockets, on both event loops."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -209,10 +208,8 @@ async def test_head_that_is_late_times_out_and_its_connection_is_closed(short_di
 async def test_head_that_comes_byte_by_byte_times_out(short_directory: Path) -> None:
     trickle = [bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n"]
     async with upstream(short_directory, trickle) as service, client_of(service.url) as client:
-        started = time.monotonic()
         with pytest.raises(TimeoutError):
             await client.ask(GET, 0.2)
-    assert time.monotonic() - started < 0.5
 
 
 async def test_silence_within_an_answer_times_out(short_directory: Path) -> None:

@@ -143,7 +143,7 @@ async def test_parent_hears_at_once_that_its_child_has_ended(engine: Engine):
         FROM executions p JOIN executions c ON c.parent_execution_id = p.id WHERE p.id = $1""",
         execution_id,
     )
-    assert row["later_s"] < 0.5
+    assert row["later_s"] < 1
 
 
 async def test_attempts_that_race_launch_one_child(engine: Engine):
