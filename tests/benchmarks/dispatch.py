@@ -92,6 +92,8 @@ async def arq_alone(redis_url: str, poll_s: float, rounds: int) -> list[float]:
         await started.wait()
         started.clear()
         times_ms.append((time.perf_counter() - answered) * 1000)
+    # Closing cancels what has not ended, and then stumbles over it.
+    await asyncio.gather(*arq.tasks.values())
     if arq.main_task is not None:
         arq.main_task.cancel()
     await asyncio.gather(working, return_exceptions=True)
