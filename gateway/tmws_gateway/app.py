@@ -26,7 +26,6 @@ from tmws_gateway.feed.stream import EventStream
 from tmws_gateway.gateways import Gateways
 from tmws_gateway.guard import Guard
 from tmws_gateway.health import VERSION, SystemHealth
-from tmws_gateway.identity.addresses import TrustedProxies
 from tmws_gateway.key_routes import key_router
 from tmws_gateway.limits import Limits, Policy, RateLimiter
 from tmws_gateway.models import SCHEMA
@@ -102,12 +101,8 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
     secret = settings.secret_key.get_secret_value()
     tokens = InternalTokens(secret)
     redis = OptionalRedis.at(settings.redis_url.get_secret_value())
-    upstreams = {
-        name: Upstream(urls, name, max_connections=MAX_CONNECTIONS, max_streams=MAX_STREAMS)
-        for name, urls in settings.upstreams.items()
-    }
+    upstreams, mcp = _upstreams(settings)
     clients = {name: ServiceClient(upstream, name, tokens) for name, upstream in upstreams.items()}
-    mcp = Upstream(settings.mcp_bridge_url, MCP, max_streams=MAX_STREAMS)
     health = SystemHealth(upstreams, database, redis)
     events = EventStream(settings.redis_url.get_secret_value())
     for closable in (redis, events, mcp, *upstreams.values()):
@@ -137,9 +132,18 @@ async def _open_parts(settings: GatewaySettings, database: Database, own: FastAP
         feed=Feed(events),
         gateways=gateways,
         connections=Connections(
-            most_connections(), settings.max_connections_per_address, TrustedProxies(settings.proxies).trusts
+            most_connections(), settings.max_connections_per_address, sign_in.whereabouts.proxies.trusts
         ),
     )
+
+
+def _upstreams(settings: GatewaySettings) -> tuple[dict[str, Upstream], Upstream]:
+    """The services by name, and the MCP bridge."""
+    services = {
+        name: Upstream(urls, name, max_connections=MAX_CONNECTIONS, max_streams=MAX_STREAMS)
+        for name, urls in settings.upstreams.items()
+    }
+    return services, Upstream(settings.mcp_bridge_url, MCP, max_streams=MAX_STREAMS)
 
 
 def _pipeline(

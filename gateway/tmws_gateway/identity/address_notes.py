@@ -54,13 +54,13 @@ class Whereabouts:
     """Finds out where a caller is."""
 
     def __init__(self, notes: AddressNotes, proxies: TrustedProxies) -> None:
+        self.proxies = proxies
         self._notes = notes
-        self._proxies = proxies
 
     def locate(self, scope: Scope) -> Scope:
         """Return the scope of a request with its caller as the client: by our own note, else by trusted proxies."""
         address = self._notes.read(scope["headers"])
-        return self._proxies.locate(scope) if address is None else {**scope, "client": (address, 0)}
+        return self.proxies.locate(scope) if address is None else {**scope, "client": (address, 0)}
 
 
 def _value(headers: HeaderList, name: bytes) -> bytes:
