@@ -21,7 +21,7 @@ from tmws_shared.context import problem_response
 from tmws_shared.framing import HeaderList
 from tmws_shared.http import REQUEST_ID_HEADER, deadline, request_id
 from tmws_shared.problems import InternalError, ProblemError
-from tmws_shared.stopping import EVENT_STREAM, send_end, stopping
+from tmws_shared.stopping import EVENT_STREAM, Interruption, send_end, stopping
 from tmws_shared.telemetry import carry_trace, note_request, serving, trace_id
 
 _log = logging.getLogger(__name__)
@@ -136,24 +136,17 @@ class _Answer:
         self._exchange = exchange
         self._fixed = fixed
         self._is_known = False
-        self._stream: asyncio.Task[None] | None = None
-        self._is_broken_off = False
+        # How to end a stream when the process is about to stop.
+        self._break_off: Interruption | None = None
 
     def leave(self) -> None:
         """Note that the answer is over, however it ended."""
-        if self._stream is not None:
-            stopping.discard(self.break_off)
-
-    def break_off(self) -> None:
-        """End a stream: the process is about to stop."""
-        # Cancelled by hand: `asyncio.timeout` would cost every answer what only streams need.
-        if self._stream is not None:
-            self._is_broken_off = True
-            self._stream.cancel()
+        if self._break_off is not None:
+            stopping.discard(self._break_off)
 
     def is_over(self) -> bool:
         """Whether it was our own doing that the task was cancelled; then it is not any more."""
-        return self._is_broken_off and self._stream is not None and self._stream.uncancel() == 0
+        return self._break_off is not None and self._break_off.is_ours()
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
@@ -178,8 +171,8 @@ class _Answer:
         message["headers"] = headers
         if present.get(b"content-type", b"").startswith(EVENT_STREAM):
             exchange.began_at = perf_counter()
-            self._stream = asyncio.current_task()
-            stopping.add(self.break_off)
+            self._break_off = Interruption()
+            stopping.add(self._break_off)
         if b"location" in present:
             exchange.location = present[b"location"].decode("latin-1")
 

@@ -27,6 +27,25 @@ async def send_end(send: Send) -> None:
             await send({"type": "http.response.body"})
 
 
+class Interruption:
+    """Cancels the task it is made in when it is called, and tells that apart from a cancellation by anybody else."""
+
+    # By hand: `asyncio.timeout` costs a request three times as much.
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._is_ours = False
+
+    def __call__(self) -> None:
+        """Cancel the task."""
+        self._is_ours = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def is_ours(self) -> bool:
+        """Whether it was our own doing that the task was cancelled; then it is not any more."""
+        return self._is_ours and self._task is not None and self._task.uncancel() == 0
+
+
 class Stopping:
     """Knows how to end what would keep the process from stopping."""
 
